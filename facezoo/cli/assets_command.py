@@ -1,0 +1,17 @@
+"""``facezoo assets``: licensed heads on this machine."""
+
+from __future__ import annotations
+
+import argparse
+
+from facezoo.heads.assets import add_flame, list_assets
+
+
+def run(args: argparse.Namespace) -> int:
+    """Add an asset, or list them."""
+    if args.action == "add":
+        print(add_flame(args.path))
+    else:
+        for asset in list_assets():
+            print(asset)
+    return 0

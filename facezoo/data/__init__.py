@@ -1,0 +1,1 @@
+"""Pictures in, samples out: reading images and datasets, shards of synthetic people, augmentation."""

@@ -1,0 +1,93 @@
+"""What a horizontal flip does to labels: which points trade places, which parameters trade places or change sign."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from facezoo.errors import InputError
+from facezoo.heads.model import HeadModel
+
+# iBUG-68: subject's right jaw ... chin ... left jaw, brows, nose bridge, nostrils, eyes, outer lip, inner lip.
+_IBUG68_PAIRS = (
+    [(i, 16 - i) for i in range(8)]
+    + [(17 + i, 26 - i) for i in range(5)]
+    + [(31, 35), (32, 34)]
+    + [(36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)]
+    + [(48, 54), (49, 53), (50, 52), (59, 55), (58, 56)]
+    + [(60, 64), (61, 63), (67, 65)]
+)
+
+
+def ibug68_mirror() -> Tensor:
+    """Return the permutation (68,) of iBUG points under a horizontal flip."""
+    order = torch.arange(68)
+    for a, b in _IBUG68_PAIRS:
+        order[a], order[b] = b, a
+    return order
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Maps of labels under the reflection x → -x of the head.
+
+    Attributes:
+        points: (L,) permutation of the dense points, or None: samples are then never flipped.
+        identity: (index (n,), sign (n,)) with mirrored[i] = sign[i] · value[index[i]], or None when the basis is not
+            closed under reflection: flipped samples then have no identity target.
+        expression: the same for expression.
+        landmarks68: (68,) permutation.
+    """
+
+    points: Tensor | None = None
+    identity: tuple[Tensor, Tensor] | None = None
+    expression: tuple[Tensor, Tensor] | None = None
+    landmarks68: Tensor | None = None
+
+    @classmethod
+    def of_head(cls, head: HeadModel, points: int) -> Mirror:
+        """Derive the maps from a head's symmetry table and the subset of ``points`` vertices."""
+        symmetry = head.topology.symmetry
+        if symmetry is None:
+            return cls(landmarks68=ibug68_mirror())
+        return cls(
+            subset_mirror(head.topology.subset(points), symmetry),
+            basis_mirror(head.shapedirs[..., : head.n_identity], symmetry),
+            basis_mirror(head.shapedirs[..., head.n_identity :], symmetry),
+            ibug68_mirror(),
+        )
+
+
+def subset_mirror(ids: Tensor, symmetry: Tensor) -> Tensor | None:
+    """Return the permutation of a vertex subset (L,) under a symmetry table (V,), or None when it is not closed."""
+    place = torch.full((len(symmetry),), -1, dtype=torch.long)
+    place[ids] = torch.arange(len(ids))
+    mirrored = place[symmetry[ids]]
+    return None if bool((mirrored < 0).any()) else mirrored
+
+
+def basis_mirror(basis: Tensor, symmetry: Tensor, tolerance: float = 0.02) -> tuple[Tensor, Tensor] | None:
+    """Find index and sign of every component's mirror image.
+
+    Args:
+        basis: (V, 3, n) displacements.
+        symmetry: (V,) mirror vertex of every vertex.
+        tolerance: allowed residual of a component against its image, relative to its norm.
+
+    Returns:
+        (index (n,), sign (n,)), or None when some component's mirror image is not ± another component.
+    """
+    if basis.dim() != 3 or basis.shape[:2] != (len(symmetry), 3):
+        raise InputError(f"basis has shape {tuple(basis.shape)}; expected ({len(symmetry)}, 3, n)")
+    flat = basis.flatten(0, 1)
+    reflected = (basis[symmetry] * basis.new_tensor([-1.0, 1.0, 1.0])[None, :, None]).flatten(0, 1)
+    norm = flat.norm(dim=0).clamp_min(1e-12)
+    similarity = (reflected / norm).mT @ (flat / norm)  # row: mirrored component, column: candidate
+    index = similarity.abs().argmax(1)
+    sign = torch.gather(similarity, 1, index[:, None])[:, 0].sign()
+    residual = (reflected - flat[:, index] * sign).norm(dim=0) / norm
+    closed = bool((residual < tolerance).all()) and index.unique().numel() == index.numel()
+    # values transform like the coefficients: reflect(Σ c_i b_i) = Σ c_i s_i b_index[i]; pairs are their own inverse
+    return (index, sign) if closed else None

@@ -1,0 +1,172 @@
+"""Shards: rendered samples on disk as safetensors files that are read through memory maps, one row at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save as serialize
+from torch import Tensor
+
+from facezoo.errors import AssetError, InputError
+
+Arrays = dict[str, np.ndarray]
+
+# name -> trailing shape; None is any size that all shards of a folder share.
+FIELDS: dict[str, tuple[int | None, ...]] = {
+    "images": (3, None, None),
+    "points": (None, 2),
+    "lm68": (68, 2),
+    "lm68_contour": (68, 2),
+    "visible": (None,),
+    "box": (4,),
+    "identity": (None,),
+    "expression": (None,),
+    "jaw": (3,),
+    "R": (3, 3),
+    "t": (3,),
+    "K": (3, 3),
+    "seed": (),
+}
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "U8": "|u1", "I8": "|i1"}
+
+
+def write_shard(root: str | Path, number: int, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> Path:
+    """Write ``shard-<number>.safetensors`` atomically.
+
+    Args:
+        root: folder, created when missing.
+        number: running number of the shard.
+        arrays: the fields of :data:`FIELDS`, each with N rows; images uint8 RGB (N, 3, S, S), points in pixels of them.
+        meta: JSON values, e.g. head_id, synth_version, size.
+
+    Raises:
+        InputError: a field is missing, unknown or of the wrong shape.
+    """
+    check_arrays(arrays)
+    root = Path(root)
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / f"shard-{number:05d}.safetensors"
+    data = serialize({k: np.ascontiguousarray(v) for k, v in arrays.items()}, {"facezoo": json.dumps(dict(meta))})
+    temporary = path.with_suffix(f".tmp{os.getpid()}")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def check_arrays(arrays: Mapping[str, np.ndarray]) -> int:
+    """Check names, shapes and row counts of a batch of samples; return the number of rows."""
+    missing, unknown = sorted(FIELDS.keys() - arrays.keys()), sorted(arrays.keys() - FIELDS.keys())
+    if missing or unknown:
+        raise InputError(f"a shard needs the fields {', '.join(FIELDS)}; missing: {missing}, unknown: {unknown}")
+    rows = len(arrays["images"])
+    for name, shape in FIELDS.items():
+        given = arrays[name].shape
+        fits = len(given) == len(shape) + 1 and all(w is None or w == g for w, g in zip(shape, given[1:], strict=True))
+        if not fits or given[0] != rows:
+            wanted = ", ".join("*" if w is None else str(w) for w in (rows, *shape))
+            raise InputError(f"field {name!r} of a shard has shape {given}; expected ({wanted})")
+    if arrays["images"].dtype != np.uint8:
+        raise InputError(f"images of a shard are {arrays['images'].dtype}; expected uint8")
+    return rows
+
+
+class ShardFolder:
+    """All shards of a folder as one array-like sequence of samples, read lazily and in any order."""
+
+    def __init__(self, root: str | Path) -> None:
+        """Map the files of ``root``.
+
+        Raises:
+            AssetError: no shards there, a damaged file, or shards of different heads or sizes.
+        """
+        self.root = Path(root)
+        paths = sorted(self.root.glob("shard-*.safetensors"))
+        if not paths:
+            raise AssetError(
+                f"no shard-*.safetensors in {self.root}; write some with "
+                f"'facezoo synth render --out {self.root}' or train with data.source=stream"
+            )
+        self._maps, metas = zip(*(_map_file(p) for p in paths), strict=True)
+        self.meta = dict(metas[0])
+        for path, meta in zip(paths, metas, strict=True):
+            for key in ("head_id", "size"):
+                if meta.get(key) != self.meta.get(key):
+                    raise AssetError(
+                        f"{path} has {key}={meta.get(key)!r} but {paths[0].name} has {self.meta.get(key)!r}; "
+                        "keep one kind of shards in a folder"
+                    )
+        self._starts = np.cumsum([0, *(len(m["images"]) for m in self._maps)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def sizes(self) -> dict[str, int]:
+        """Return points, n_identity, n_expression and the image side, as the files have them."""
+        first = self._maps[0]
+        return {
+            "points": first["points"].shape[1],
+            "n_identity": first["identity"].shape[1],
+            "n_expression": first["expression"].shape[1],
+            "size": first["images"].shape[-1],
+        }
+
+    def read(self, rows: Sequence[int] | np.ndarray, fields: Sequence[str] = tuple(FIELDS)) -> dict[str, Tensor]:
+        """Read samples by number into one batch; images stay uint8, everything else becomes float32 (seed int64)."""
+        rows = np.asarray(rows, dtype=np.int64)
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
+            raise InputError(f"rows {rows.min()}..{rows.max()} asked of {len(self)} samples in {self.root}")
+        shard = np.searchsorted(self._starts, rows, side="right") - 1
+        local = rows - self._starts[shard]
+        batch = {}
+        for name in fields:
+            out = None
+            for number in np.unique(shard):
+                chosen = np.flatnonzero(shard == number)
+                part = self._maps[number][name][local[chosen]]
+                if out is None:
+                    out = np.empty((len(rows), *part.shape[1:]), part.dtype)
+                out[chosen] = part
+            batch[name] = out
+        return to_tensors(batch)
+
+
+def to_tensors(arrays: Mapping[str, np.ndarray | Tensor]) -> dict[str, Tensor]:
+    """Turn a batch of sample arrays into tensors of the types that training expects."""
+    batch = {}
+    for name, value in arrays.items():
+        tensor = torch.as_tensor(value)
+        keep = tensor.dtype in (torch.uint8, torch.int64) and name in ("images", "seed", "visible")
+        batch[name] = tensor if keep else tensor.float()
+    return batch
+
+
+def _map_file(path: Path) -> tuple[Arrays, dict[str, Any]]:
+    """Map one safetensors file; only its header is read (format: 8-byte length, JSON, tensor bytes)."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > 1 << 24:
+                raise ValueError("header length is implausible")
+            header = json.loads(file.read(length))
+        meta = json.loads((header.pop("__metadata__", None) or {}).get("facezoo", "{}"))
+        data = np.memmap(path, np.uint8, "r", offset=8 + length)
+        arrays = {}
+        for name, entry in header.items():
+            start, stop = entry["data_offsets"]
+            if stop > data.size:
+                raise ValueError(f"tensor {name!r} ends at byte {stop} of {data.size}")
+            arrays[name] = data[start:stop].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        check_arrays(arrays)
+    except (OSError, ValueError, KeyError, struct.error) as error:
+        raise AssetError(f"{path} is not a complete shard ({error}); delete it and render it again") from error
+    return arrays, meta

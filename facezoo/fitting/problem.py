@@ -1,0 +1,166 @@
+"""FitProblem: a head reduced to the vertices that are observed, ready for fast products."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from facezoo.errors import InputError
+from facezoo.heads.model import HeadModel
+
+_JAW = 2  # joint order of every head: root, neck, jaw, left eye, right eye
+_JAW_FEATURES = slice(9, 18)  # pose features of the jaw among those of neck, jaw and eyes
+_CACHED_PROBLEMS = 8
+
+
+@dataclass(frozen=True)
+class FitProblem:
+    """The arrays of one head for N observed vertices, with the neck and the eyes at rest.
+
+    Coordinates come first and points last, ``(3, N)``: every step of the solver is then one long product or one long
+    element-wise pass. Only the jaw moves, so skinning reduces to ``v = x + w (R - I) (x - j)`` with x the rest vertex
+    (shape and pose correctives applied), w its jaw weight, R the jaw's rotation, j the shaped jaw joint. It is FLAME's
+    linear blend skinning with identity elsewhere (Li et al. 2017, eqs. 1-4).
+
+    Attributes:
+        vertex_ids: (N,) of the head.
+        n_identity, n_expression: coefficients in use; they may be fewer than the head has.
+        template: (3 N,) coordinate-major.
+        basis: (3 N, n + 9), shape directions followed by the jaw's pose correctives.
+        weights: (N,) skinning weights of the jaw.
+        joint: (3,) jaw joint of the mean head, and ``joint_basis`` (3, n) how shape moves it.
+        sigma: (n + 3,) prior widths of identity, expression and jaw; inf = no prior.
+        lower, upper: (n + 3,) bounds, infinite where there are none; None when no coefficient is bounded.
+    """
+
+    vertex_ids: Tensor
+    n_identity: int
+    n_expression: int
+    template: Tensor
+    basis: Tensor
+    weights: Tensor
+    joint: Tensor
+    joint_basis: Tensor
+    sigma: Tensor
+    lower: Tensor | None
+    upper: Tensor | None
+
+    @property
+    def n_points(self) -> int:
+        """Return N."""
+        return len(self.weights)
+
+    @property
+    def n_coefficients(self) -> int:
+        """Return identity plus expression coefficients."""
+        return self.n_identity + self.n_expression
+
+    def rest(self, coefficients: Tensor, jaw_turn: Tensor | None = None) -> Tensor:
+        """Return rest vertices (B, 3, N) for coefficients (B, n) and the jaw's R - I (B, 3, 3), None = closed."""
+        if jaw_turn is None:
+            basis, values = self.basis[:, : self.n_coefficients], coefficients
+        else:
+            basis, values = self.basis, torch.cat((coefficients, jaw_turn.flatten(1)), 1)
+        return torch.addmm(self.template, values, basis.mT).unflatten(1, (3, -1))
+
+
+_cache: weakref.WeakKeyDictionary[HeadModel, dict[tuple, FitProblem]] = weakref.WeakKeyDictionary()
+
+
+def fit_problem(
+    head: HeadModel,
+    vertex_ids: Tensor,
+    *,
+    n_identity: int | None = None,
+    n_expression: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> FitProblem:
+    """Gather (or find again) the arrays for fitting ``vertex_ids`` of ``head``.
+
+    The last few problems of every head are kept: a video or a batch job pays for the gathering once.
+
+    Args:
+        head: the head.
+        vertex_ids: (N,) long, in the order of the observed points.
+        n_identity, n_expression: how many leading coefficients to use; default all.
+        dtype, device: of the solver.
+
+    Raises:
+        InputError: ids are not a list of the head's vertices, or too many coefficients are asked for.
+    """
+    if vertex_ids.dim() != 1 or vertex_ids.dtype != torch.long or not len(vertex_ids):
+        raise InputError(
+            f"vertex_ids must be a non-empty (N,) long tensor, got {vertex_ids.dtype} {tuple(vertex_ids.shape)}."
+        )
+    counts = []
+    for name, given, known in (
+        ("n_identity", n_identity, head.n_identity),
+        ("n_expression", n_expression, head.n_expression),
+    ):
+        counts.append(known if given is None else given)
+        if not 0 <= counts[-1] <= known:
+            raise InputError(f"{name} must be in 0..{known} for head {head.head_id!r}, got {given!r}.")
+    ids = vertex_ids.cpu()
+    source = head.shapedirs
+    version = 0 if source.is_inference() else source._version
+    key = (ids.numpy().tobytes(), *counts, dtype, torch.device(device), source.data_ptr(), version)
+    problems = _cache.setdefault(head, {})
+    if key not in problems:
+        if int(ids.min()) < 0 or int(ids.max()) >= len(head.v_template):
+            raise InputError(
+                f"vertex_ids must be in 0..{len(head.v_template) - 1}, got {int(ids.min())}..{int(ids.max())}."
+            )
+        while len(problems) >= _CACHED_PROBLEMS:
+            problems.pop(next(iter(problems)))
+        problems[key] = _gather(head, ids, counts[0], counts[1], dtype, torch.device(device))
+    return problems[key]
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def _gather(
+    head: HeadModel, ids: Tensor, n_identity: int, n_expression: int, dtype: torch.dtype, device: torch.device
+) -> FitProblem:
+    """Cut the head's arrays down to ``ids`` and to the coefficients in use, coordinate-major."""
+    n = n_identity + n_expression
+
+    def here(value: Tensor) -> Tensor:
+        return value.detach().to(device=device, dtype=dtype)
+
+    columns = torch.cat((torch.arange(n_identity), head.n_identity + torch.arange(n_expression)))
+    at = ids.to(head.v_template.device)
+    columns = columns.to(at.device)
+    shape = head.shapedirs[at][..., columns].permute(1, 0, 2)  # (3, N, n)
+    correctives = head.posedirs[_JAW_FEATURES].unflatten(1, (-1, 3))[:, at].permute(2, 1, 0)  # (3, N, 9)
+    basis = torch.cat((here(shape), here(correctives)), -1).flatten(0, 1).contiguous()
+    regressor = head.J_regressor[_JAW].to(torch.float64)
+    joint = regressor @ head.v_template.to(torch.float64)
+    joint_basis = torch.einsum("v,vcn->cn", regressor, head.shapedirs[..., columns].to(torch.float64))
+    groups = (("identity", n_identity), ("expression", n_expression), ("jaw", 3))
+    sigma = torch.cat([head.params[name].sigma[:size] for name, size in groups])
+    bounds = torch.cat([_bounds(head, name, size) for name, size in groups])
+    bounded = bool(torch.isfinite(bounds).any())
+    return FitProblem(
+        vertex_ids=ids,
+        n_identity=n_identity,
+        n_expression=n_expression,
+        template=here(head.v_template[at].T.contiguous()).flatten(),
+        basis=basis,
+        weights=here(head.weights[at, _JAW]),
+        joint=here(joint),
+        joint_basis=here(joint_basis).reshape(3, n),
+        sigma=here(sigma),
+        lower=here(bounds[:, 0]) if bounded else None,
+        upper=here(bounds[:, 1]) if bounded else None,
+    )
+
+
+def _bounds(head: HeadModel, name: str, size: int) -> Tensor:
+    given = head.params[name].bounds
+    if given is None:
+        return torch.tensor([[-torch.inf, torch.inf]]).repeat(size, 1)
+    return given[:size].cpu().float()

@@ -1,0 +1,42 @@
+"""Check files against the digests that the catalogue pins."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from facezoo.errors import AssetError
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify_files(folder: Path, digests: Mapping[str, str], owner: str) -> None:
+    """Compare the files of a checkpoint with their pinned digests.
+
+    Args:
+        folder: where the files lie.
+        digests: file name -> SHA-256.
+        owner: id of the checkpoint, for the message.
+
+    Raises:
+        AssetError: a file is missing or has other bytes; the message names the file and both digests.
+    """
+    for name, expected in digests.items():
+        path = folder / name
+        if not path.is_file():
+            raise AssetError(
+                f"{owner}: {path} is missing. The installation is incomplete; mend it with "
+                "`pip install --force-reinstall --no-deps facezoo`."
+            )
+        found = sha256_of(path)
+        if found != expected:
+            raise AssetError(
+                f"{owner}: {path} is damaged or was changed: its sha256 is {found}, the catalogue pins {expected}. "
+                "Mend it with `pip install --force-reinstall --no-deps facezoo`, or load changed weights from a folder "
+                "of their own: facezoo.load('path/to/folder')."
+            )

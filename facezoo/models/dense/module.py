@@ -1,0 +1,109 @@
+"""The dense-landmark model: network, crop, training loss, metrics, and the way from crop units to a photo's pixels."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from facezoo.data.augment import CropBatch
+from facezoo.data.statistics import TargetStatistics
+from facezoo.geometry.crop import CropSpec, apply_affine, invert_affine
+from facezoo.geometry.crop_pose import decode_pose, encode_pose, split_crop_camera
+from facezoo.metrics import MeanLandmarkError, NormalizedMeanError
+from facezoo.models.base import ZooModel
+from facezoo.models.dense.config import DenseConfig, DenseLossConfig
+from facezoo.models.dense.criterion import DenseCriterion
+from facezoo.models.dense.net import DenseNet, DenseOutput
+from facezoo.models.dense.spiral import SpiralLevels
+
+
+class DenseModel(ZooModel):
+    """Dense landmarks with confidences, and a first estimate of head parameters and pose."""
+
+    config_class: ClassVar[type] = DenseConfig
+    loss_class: ClassVar[type] = DenseLossConfig
+    method: ClassVar[str] = "dense"
+    config: DenseConfig
+
+    def __init__(self, config: DenseConfig, levels: SpiralLevels | None = None, pretrained: bool = False) -> None:
+        """Build the model; ``levels`` and ``pretrained`` as in :class:`DenseNet`."""
+        super().__init__(config)
+        self.net = DenseNet(config, levels, pretrained)
+
+    @classmethod
+    def for_training(cls, config: DenseConfig) -> DenseModel:
+        """Build an untrained model, with mesh tables and downloaded backbone weights where the configuration wants them."""
+        levels = None
+        if config.decoder == "spiral":
+            from facezoo.models.dense.surface import spiral_levels
+
+            levels = spiral_levels(config)
+        return cls(config, levels, config.pretrained)
+
+    @property
+    def crop(self) -> CropSpec:
+        """How crops are cut: square, ``crop_scale`` times the tight box."""
+        c = self.config
+        return CropSpec(
+            size=c.crop_size, scale=c.crop_scale, padding=c.crop_padding, mean=tuple(c.mean), std=tuple(c.std)
+        )
+
+    def forward(self, images: Tensor) -> DenseOutput:
+        """Estimate everything for crops (B, 3, S, S) in [0, 1]."""
+        return self.net(images)
+
+    def to_image(self, points: Tensor, affine: Tensor) -> Tensor:
+        """Move points (B, N, 2) from crop units to pixels of the photo; ``affine`` (B, 2, 3) is photo to crop pixels."""
+        return apply_affine((points + 0.5) * self.config.crop_size, invert_affine(affine))
+
+    def sigma_pixels(self, log_sigma: Tensor, affine: Tensor) -> Tensor:
+        """Return calibrated scales in photo pixels, (B, N), the mean over coordinates."""
+        zoom = torch.linalg.det(affine[:, :, :2]).abs().sqrt()
+        sigma = log_sigma.exp().mean(-1) * self.config.sigma_scale
+        return sigma * self.config.crop_size / zoom[:, None]
+
+    def pose_in_photo(self, output: DenseOutput, affine: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+        """Return R (B, 3, 3) and t (B, 3) of the estimated pose in the photo's camera ``K`` (B, 3, 3)."""
+        crop_K, turn = split_crop_camera(K, affine)
+        R, t = decode_pose(output.rotation6d, output.placement, crop_K, self.config.crop_size)
+        return turn.mT @ R, (turn.mT @ t.unsqueeze(-1)).squeeze(-1)
+
+    def criterion(self, weights: DenseLossConfig) -> DenseCriterion:
+        """Build the training loss."""
+        edges = None
+        if weights.vertex_edge:
+            from facezoo.models.dense.surface import dense_edges
+
+            edges = dense_edges(self.config)
+        return DenseCriterion(weights, self.net, edges)
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return NME of both 68-point sets and MLME of the dense points."""
+        return {
+            "nme68": NormalizedMeanError(),
+            "nme_contour68": NormalizedMeanError(),
+            "mlme": MeanLandmarkError(),
+        }
+
+    def update_metrics(self, metrics: dict[str, Metric], output: DenseOutput, batch: CropBatch) -> None:
+        """Add a validation batch."""
+        metrics["nme68"].update(output.landmarks68, batch.landmarks68)
+        metrics["nme_contour68"].update(output.contour68, batch.contour68)
+        metrics["mlme"].update(output.points, batch.points)
+
+    def preview_points(self, output: DenseOutput | CropBatch) -> Tensor:
+        """Return the 68 contour points."""
+        return output.contour68
+
+    def targets(self, batch: CropBatch) -> tuple[Tensor, Tensor]:
+        """Return all point targets (B, L + 136, 2) and parameter targets (B, P) in the network's order."""
+        points = torch.cat([batch.points, batch.landmarks68, batch.contour68], 1)
+        pose = encode_pose(batch.R, batch.t, batch.K, self.config.crop_size)
+        return points, torch.cat([batch.identity, batch.expression, batch.jaw, *pose], 1)
+
+    def start_from(self, statistics: TargetStatistics) -> None:
+        """Start at the mean configuration."""
+        self.net.start_from(statistics)

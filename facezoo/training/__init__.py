@@ -1,0 +1,1 @@
+"""Training: Lightning wrapped around any method, with resumable runs and exported weights."""

@@ -1,0 +1,1 @@
+"""How results look: overlays, meshes with texture and morph targets, files."""
