@@ -2,9 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Without this every process starts a thread a core, and two of them fight.
-export PYTHONDONTWRITEBYTECODE := 1
-
 .PHONY: help demo test lint types unit test-recipes head wheel clean
 
 help:  ## show this list

@@ -120,11 +120,11 @@ class Face:
 
         return save_face(self, Path(path), image)
 
-    def overlay(self, image: Any, style: str = "mesh") -> Image.Image:
+    def overlay(self, image: Any, style: str = "mesh", scale: int | None = None) -> Image.Image:
         """Draw the face on its picture; see :func:`facezoo.viz.overlay.draw_faces`."""
         from facezoo.viz.overlay import draw_faces
 
-        return draw_faces(image, [self], style)
+        return draw_faces(image, [self], style, scale)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers and lists, as ``.json`` files hold them."""
@@ -179,11 +179,11 @@ class Prediction(Sequence[Face]):
     def __iter__(self) -> Iterator[Face]:
         return iter(self.faces)
 
-    def overlay(self, style: str = "mesh") -> Image.Image:
+    def overlay(self, style: str = "mesh", scale: int | None = None) -> Image.Image:
         """Draw all faces on the picture; see :func:`facezoo.viz.overlay.draw_faces`."""
         from facezoo.viz.overlay import draw_faces
 
-        return draw_faces(self.image, self.faces, style)
+        return draw_faces(self.image, self.faces, style, scale)
 
     def save(
         self, folder: str | Path, stem: str | None = None, formats: Sequence[str] = ("glb",)

@@ -52,7 +52,9 @@ def toy_model(folder: Path, noise: float = 0.02) -> DenseLandmarks:
     rest = [torch.from_numpy(samples[name]).float() for name in ("identity", "expression", "jaw")]
     params = torch.cat([*rest, *pose], 1)
     model.start_from(
-        TargetStatistics(units.mean(0), noise * torch.randn(8, *units.shape[1:]), params.mean(0), noise * params.std(0))
+        TargetStatistics(
+            units.mean(0), noise * torch.randn(8, *units.shape[1:]), params.mean(0), noise * params.std(0)
+        )
     )
     return model.eval()
 

@@ -12,7 +12,9 @@ from facezoo.detect.yunet import YuNetDetector, _decode, tight_from_wider, weigh
 from facezoo.errors import AssetError, InputError, UnknownNameError
 
 
-@pytest.mark.parametrize("boxes", [[1, 2, 30, 40], [[1.0, 2, 30, 40]], np.array([1, 2, 30, 40]), torch.tensor([[1, 2, 30, 40]])])
+@pytest.mark.parametrize(
+    "boxes", [[1, 2, 30, 40], [[1.0, 2, 30, 40]], np.array([1, 2, 30, 40]), torch.tensor([[1, 2, 30, 40]])]
+)
 def test_any_form_of_one_box_is_the_same(boxes: object) -> None:
     found = given_boxes(boxes, (50, 50), "photo.jpg")  # type: ignore[arg-type]
     assert found.boxes.tolist() == [[1, 2, 30, 40]]
@@ -98,7 +100,9 @@ def test_yunet_without_weights_says_where_they_go(monkeypatch: pytest.MonkeyPatc
     assert str(tmp_path / "cache") in str(caught.value)
 
 
-def test_yunet_runs_on_weights_of_the_right_shape_and_refuses_others(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_yunet_runs_on_weights_of_the_right_shape_and_refuses_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
     from kornia.models.yunet import YuNet
 
     monkeypatch.setenv("FACEZOO_CACHE", str(tmp_path))

@@ -65,6 +65,7 @@ DAMAGE = {
     "n_identity": lambda a, m: m.update(n_identity=8),
     "identity_names": lambda a, m: m.update(identity_names=["a"] * 4),
     "expression_sigma": lambda a, m: m.update(expression_sigma=[1, 0, 1]),
+    "joint_sigma": lambda a, m: m.update(joint_sigma={"chin": [1, 1, 1]}),
     "expression_bounds": lambda a, m: m.update(expression_bounds=[[0, 1]]),
     "FLAME has 5023": lambda a, m: m.update(kind="flame"),
 }

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -303,6 +306,7 @@ def test_params_describe_the_head(head: HeadModel) -> None:
     bounds = custom["expression"].bounds
     assert bounds is not None and bounds.shape == (3, 2)
     assert custom["identity"].sigma.tolist() == [1, 2, 3, 4] and custom["jaw"].sigma.tolist() == [1, 1, 1]
+    assert {spec.sigma.dtype for spec in custom.values()} == {torch.float32}
 
 
 @pytest.mark.parametrize(
@@ -339,6 +343,11 @@ def test_unknown_names_suggest_the_nearest(head: HeadModel) -> None:
         head.topology.subset(8)
     with pytest.raises(InputError, match=r"\(B, 30, 3\)"):
         head.landmarks(vertices[:, :4], "ibug6")
+
+
+def test_importing_the_package_needs_no_torch() -> None:
+    code = "import sys, facezoo.heads; assert 'torch' not in sys.modules; facezoo.heads.HeadParams"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
 
 
 def test_blend_uses_leading_columns_only() -> None:

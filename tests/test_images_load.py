@@ -79,7 +79,10 @@ def test_modes_become_rgb(tmp_path: Path) -> None:
     assert np.array_equal(load_image(tmp_path / "deep.png").pixels, three)
     assert np.array_equal(load_image(Image.fromarray(deep.astype(np.int32))).pixels, three)
     assert np.array_equal(load_image(Image.fromarray((grey / 255).astype(np.float32))).pixels, three)
-    assert np.array_equal(load_image(Image.fromarray(np.where(grey > 99, 255, 0).astype(np.uint8)).convert("1")).pixels[..., 0], np.where(grey > 99, 255, 0))
+    assert np.array_equal(
+        load_image(Image.fromarray(np.where(grey > 99, 255, 0).astype(np.uint8)).convert("1")).pixels[..., 0],
+        np.where(grey > 99, 255, 0),
+    )
     palette = Image.fromarray(RGB).quantize(35)
     assert np.array_equal(load_image(palette).pixels, np.asarray(palette.convert("RGB")))
     buffer = io.BytesIO()
@@ -133,7 +136,9 @@ def test_a_truncated_file_is_named(tmp_path: Path, suffix: str) -> None:
         load_image(path)
 
 
-def test_more_pixels_than_allowed_are_refused_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_pixels_than_allowed_are_refused_before_decoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Image.fromarray(RGB).save(tmp_path / "a.png")
     monkeypatch.setattr(images, "MAX_PIXELS", 34)
     for source in (tmp_path / "a.png", RGB, torch.from_numpy(RGB).permute(2, 0, 1)):

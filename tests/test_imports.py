@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,9 +28,8 @@ SAME_ROOM = {"config": "training"}
 CALL_TIME = {("types", "viz")}
 # Rooms that need no torch, so that `facezoo list` is instant.
 LIGHT = {"__init__", "__main__", "catalog", "errors", "cli/__init__", "cli/list_command", "cli/info_command"}
-# Optional or heavy packages and the only files that may import them.
+# Optional packages and the only files that may import them.
 ONE_FILE = {
-    "skimage": {"detect/cascade.py", "cli/demo_command.py", "cli/bench_command.py"},
     "pytorch3d": {"render/pytorch3d.py"},
     "wandb": {"training/run.py"},
     "av": {"data/video.py"},
@@ -37,8 +37,9 @@ ONE_FILE = {
 FORBIDDEN = {"pytorch_lightning", "cv2", "chumpy", "smplx", "theseus", "trimesh", "drtk"}
 
 
-def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Yield (module, at call time) for every import that runs, i.e. not under TYPE_CHECKING."""
+@functools.cache
+def imports(path: Path) -> tuple[tuple[str, bool], ...]:
+    """Return (module, at call time) for every import that runs, i.e. not under TYPE_CHECKING."""
     package = ("facezoo", *path.relative_to(PACKAGE).parent.parts)
 
     def visit(node: ast.AST, deferred: bool) -> Iterator[tuple[str, bool]]:
@@ -51,14 +52,18 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                base = ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
+                base = ".".join(
+                    [*package[: len(package) - node.level + 1], *([node.module] if node.module else [])]
+                )
             # `from facezoo import catalog` names a room only in its last part
-            yield from ((f"{base}.{alias.name}" if base == "facezoo" else base, deferred) for alias in node.names)
+            yield from (
+                (f"{base}.{alias.name}" if base == "facezoo" else base, deferred) for alias in node.names
+            )
         inside = deferred or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for child in ast.iter_child_nodes(node):
             yield from visit(child, inside)
 
-    yield from visit(ast.parse(path.read_text(encoding="utf-8")), False)
+    return tuple(visit(ast.parse(path.read_text(encoding="utf-8")), False))
 
 
 def room_of(module: str) -> str | None:
@@ -137,7 +142,11 @@ def test_methods_do_not_import_each_other() -> None:
             continue
         for module, _ in imports(PACKAGE / name):
             other = module.split(".")
-            if other[:2] == ["facezoo", "models"] and len(other) > 2 and (PACKAGE / "models" / other[2]).is_dir():
+            if (
+                other[:2] == ["facezoo", "models"]
+                and len(other) > 2
+                and (PACKAGE / "models" / other[2]).is_dir()
+            ):
                 assert other[2] == parts[1], f"{name} imports {module}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import skimage
+import skimage.data
 
 from facezoo.errors import AssetError
 from facezoo.models.load import load
@@ -17,11 +17,9 @@ def astronaut() -> Path:
     Raises:
         AssetError: this scikit-image does not carry it.
     """
-    path = Path(skimage.__file__).parent / "data" / "astronaut.png"
+    path = Path(skimage.data.__file__).parent / "astronaut.png"
     if not path.is_file():
-        raise AssetError(
-            f"scikit-image {skimage.__version__} has no {path}; run `facezoo predict` on a photo of your own."
-        )
+        raise AssetError(f"this scikit-image has no {path}; run `facezoo predict` on a photo of your own.")
     return path
 
 

@@ -14,8 +14,8 @@ from facezoo.errors import AssetError
 from facezoo.hub import resolve
 
 _CORE = (
-    "torch", "torchvision", "lightning", "timm", "torchmetrics", "safetensors", "numpy", "kornia", "pillow", "omegaconf",
-    "scikit-image", "huggingface-hub",
+    "torch", "torchvision", "lightning", "timm", "torchmetrics", "safetensors", "numpy", "scipy", "kornia", "pillow",
+    "omegaconf", "scikit-image", "huggingface-hub",
 )  # fmt: skip
 _OPTIONAL = ("av", "onnxruntime", "pytorch3d", "wandb", "gradio", "transformers")
 _BAD_LIGHTNING = ("2.6.2", "2.6.3")
@@ -79,8 +79,8 @@ def _device(problems: list[str]) -> dict[str, str]:
         torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
     except Exception as error:  # the mismatch shows as RuntimeError, OSError or AttributeError, by version
         problems.append(
-            f"torchvision does not fit torch {torch.__version__} ({type(error).__name__}: {error}). Install both in one "
-            f"command from one index: {sys.executable} -m pip install --force-reinstall torch torchvision"
+            f"torchvision does not fit torch {torch.__version__} ({type(error).__name__}: {error}). Install both "
+            f"in one command from one index: {sys.executable} -m pip install --force-reinstall torch torchvision"
         )
     return facts
 

@@ -7,7 +7,6 @@ contiguous (H, W, 3) uint8 array that no later step has to check.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -71,11 +70,6 @@ def load_image(source: ImageSource) -> LoadedImage:
     )
 
 
-def is_batch(source: ImageSource | Sequence[ImageSource]) -> bool:
-    """True for a list or tuple of sources; an array or tensor is always one image."""
-    return isinstance(source, list | tuple)
-
-
 def list_images(path: Path) -> list[Path]:
     """List the pictures in a folder, sorted by name; not those in its subfolders.
 
@@ -125,7 +119,7 @@ def _from_pil(image: Image.Image, name: str) -> ImageArray:
         rgba = image.convert("RGBA")
         paper = Image.new("RGBA", rgba.size, (*_PAPER, 255))
         image = Image.alpha_composite(paper, rgba)
-    return np.ascontiguousarray(image.convert("RGB"), dtype=np.uint8)
+    return np.array(image.convert("RGB"), dtype=np.uint8)  # Pillow lends its memory read-only
 
 
 def _from_deep(values: NDArray[np.generic], name: str) -> ImageArray:
@@ -149,7 +143,7 @@ def _from_array(array: NDArray[np.generic]) -> ImageArray:
     if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 3, 4)):
         hint = ""
         if array.ndim == 3 and shape[0] in (1, 3, 4):
-            hint = " It looks like (C, H, W): transpose it with array.transpose(1, 2, 0) or pass torch.from_numpy(array)."
+            hint = " It looks like (C, H, W): use array.transpose(1, 2, 0) or torch.from_numpy(array)."
         elif array.ndim == 4:
             hint = " Pass a batch as list(array)."
         raise InputError(f"an image array must be (H, W, 3), RGB, got shape {shape}.{hint}")

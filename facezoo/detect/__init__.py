@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from types import MappingProxyType
 
@@ -47,12 +48,18 @@ def load_detector(detector: str | Detector = "auto") -> Detector:
         name = AUTO if detector == "auto" else detector
         if name not in DETECTORS:
             raise unknown_name("detector", name, ["auto", *DETECTORS])
-        module, class_name = DETECTORS[name]
-        found: Detector = getattr(importlib.import_module(module), class_name)()
-        return found
+        return _by_name(name)
     if not isinstance(detector, Detector):
         raise InputError(
             f"a detector must have name, recrops and detect(images), or be one of {', '.join(DETECTORS)}; "
             f"got {type(detector).__name__}."
         )
     return detector
+
+
+@functools.cache
+def _by_name(name: str) -> Detector:
+    """Build a detector once a process; they keep no state but their weights."""
+    module, class_name = DETECTORS[name]
+    found: Detector = getattr(importlib.import_module(module), class_name)()
+    return found

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from facezoo.data.readers import FaceSample, Reader
+from facezoo.detect.suppress import overlaps
 from facezoo.errors import InputError
 from facezoo.geometry.crop import tight_box
 from facezoo.metrics import NormalizedMeanError
@@ -119,7 +119,7 @@ def _predict(model: FaceModel, samples: list[FaceSample], boxes: str, detector: 
             for index, face in zip(members[path], prediction, strict=True):
                 faces[index] = face
         elif len(prediction):
-            pairs = box_iou(
+            pairs, _ = overlaps(
                 torch.stack([samples[i].box for i in members[path]]),
                 torch.stack([face.box.float().cpu() for face in prediction]),
             )

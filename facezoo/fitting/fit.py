@@ -17,8 +17,8 @@ from facezoo.heads.params import HeadParams
 
 MIN_POINTS = 6  # each gives two equations; pose alone has six unknowns and wants some to spare
 _RIGID_ITERATIONS = 15
-_RIGID_TOLERANCE = 1e-3
-_TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-9}
+_RIGID_TOLERANCE = 0.03  # the initial pose is that good mostly; the last stage moves it on anyway
+_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 
 
 @torch.no_grad()
@@ -67,8 +67,8 @@ def fit(
         rigid: only find the pose (and focal length); coefficients stay at ``init`` or the prior's mean.
         n_identity, n_expression: use only the first coefficients.
         iterations: most steps of the last stage.
-        tolerance: stop when the predicted decrease of the cost is below this part of it; default 1e-6 in float32,
-            1e-9 in float64.
+        tolerance: stop when the predicted decrease of the cost is below this part of it; default 1e-5 in float32,
+            where rounding of the cost begins, 1e-9 in float64.
 
     Returns:
         The fits, in the order of the batch.
@@ -93,27 +93,27 @@ def fit(
             f"face {bad} of the batch has fewer than {MIN_POINTS} usable points (finite, positive confidence, "
             f"confidence >= {min_confidence}): {usable[bad].tolist()}."
         )
-    seen = _observations(problem, points, weight, K, prior or Prior(), robust_scale)
+    estimate = focal == "estimate"
+    seen, intrinsics = _observations(problem, points, weight, K, prior or Prior(), robust_scale, estimate)
     start, posed = _start(problem, seen, init, robust != "none")
-    focal_sigma = (prior or Prior()).focal_sigma
-    if not focal_sigma > 0:
-        raise InputError(f"focal_sigma must be positive, got {focal_sigma!r}.")
-    options = {"focal": focal == "estimate", "focal_precision": focal_sigma**-2 if focal == "estimate" else 0.0}
-    limit = _TOLERANCE.get(points.dtype, 1e-6) if tolerance is None else tolerance
+    limit = _TOLERANCE.get(points.dtype, 1e-5) if tolerance is None else tolerance
+    first: Robust = "none" if robust == "none" else "huber"  # convex, so it may start from far away
     if rigid or not posed:
         # The mean face misses by many sigmas: where outliers begin follows from the misses themselves.
         loose = seen if robust == "none" else _loosened(problem, seen, start)
-        pose = HeadObjective(problem, loose, rigid=True, robust="none" if robust == "none" else "huber", **options)
-        best = minimise(pose, start, iterations=_RIGID_ITERATIONS, tolerance=limit if rigid else _RIGID_TOLERANCE)
-        start = best.state
+        objective = HeadObjective(problem, loose, rigid=True, focal=estimate, robust=first)
+        best = minimise(
+            objective, start, iterations=_RIGID_ITERATIONS, tolerance=limit if rigid else _RIGID_TOLERANCE
+        )
         if rigid:
-            return _result(problem, HeadObjective(problem, loose, rigid=True, **options), seen, best)
-    objective = HeadObjective(problem, seen, robust="huber" if robust != "none" else "none", **options)
+            return _result(problem, objective, intrinsics, best)
+        start = best.state
+    objective = HeadObjective(problem, seen, focal=estimate, robust=first)
     best = minimise(objective, start, iterations=iterations, tolerance=limit)
     if robust == "geman-mcclure":
-        objective = HeadObjective(problem, seen, robust=robust, **options)
+        objective = HeadObjective(problem, seen, focal=estimate, robust=robust)
         best = minimise(objective, best.state, iterations=iterations, tolerance=limit)
-    return _result(problem, objective, seen, best)
+    return _result(problem, objective, intrinsics, best)
 
 
 def _observed(
@@ -152,85 +152,92 @@ def _observed(
 
 
 def _observations(
-    problem: FitProblem, points: Tensor, weight: Tensor, K: Tensor, prior: Prior, robust_scale: float
-) -> Observations:
-    """Lay observations and prior out the way the objective reads them."""
+    problem: FitProblem,
+    points: Tensor,
+    weight: Tensor,
+    K: Tensor,
+    prior: Prior,
+    robust_scale: float,
+    estimate: bool,
+) -> tuple[Observations, Tensor]:
+    """Lay observations and prior out the way the objective reads them; also return K (B, 3, 3)."""
     batch = len(points)
     if K.shape not in ((3, 3), (batch, 3, 3)):
         raise InputError(f"K must be (3, 3) or ({batch}, 3, 3), got {tuple(K.shape)}.")
     k = K.detach().to(points).expand(batch, 3, 3)
-    if not bool(torch.isfinite(k).all()) or bool((torch.linalg.det(k[:, :2, :2]) == 0).any()):
+    if not bool(torch.isfinite(k).all()) or not bool(k[:, :2, :2].det().all()):
         raise InputError("K must be finite with non-zero focal lengths.")
-    if not robust_scale > 0:
-        raise InputError(f"robust_scale must be positive, got {robust_scale!r}.")
-    if not prior.weight >= 0:
-        raise InputError(f"Prior.weight must not be negative, got {prior.weight!r}.")
+    if not robust_scale > 0 or not prior.focal_sigma > 0 or not prior.weight >= 0:
+        raise InputError(
+            "robust_scale and Prior.focal_sigma must be positive and Prior.weight not negative, "
+            f"got {robust_scale!r}, {prior.focal_sigma!r}, {prior.weight!r}."
+        )
     groups = {"identity": problem.n_identity, "expression": problem.n_expression, "jaw": 3}
     sizes = list(groups.values())
     widths = list(problem.sigma.split(sizes))
     for i, given in enumerate((prior.identity_sigma, prior.expression_sigma, prior.jaw_sigma)):
         if given is not None:
             widths[i] = torch.as_tensor(given, dtype=points.dtype, device=points.device).expand(sizes[i])
-    width = torch.cat(widths)
-    if bool((width <= 0).any()) or bool(width.isnan().any()):
+    width = torch.cat((*widths, points.new_tensor([prior.focal_sigma if estimate else torch.inf])))
+    if not bool((width > 0).all()):
         raise InputError("prior standard deviations must be positive (inf = no prior).")
-    mean = torch.cat([_coefficients(prior.mean, name, size, points) for name, size in groups.items()], 1)
-    return Observations(
-        points=points.mT.contiguous(),
+    mean = points.new_zeros(batch, len(width))
+    if prior.mean is not None:
+        _fill(mean, prior.mean, groups)
+    seen = Observations(
+        points=(points - k[:, None, :2, 2]).mT.contiguous(),
         weight=weight.mT.contiguous(),
         focal=k[:, :2, :2],
-        centre=k[:, :2, 2],
         mean=mean,
         precision=(prior.weight / width.square()).expand(batch, -1),
         robust_scale=points.new_full((batch,), robust_scale),
     )
+    return seen, k
 
 
-def _coefficients(params: HeadParams | None, name: str, size: int, like: Tensor) -> Tensor:
-    """Return (B, size) of one parameter group, zeros where it is not given or has fewer columns."""
-    out = like.new_zeros(len(like), size)
-    given = None if params is None else getattr(params, name)
-    if given is not None:
-        if given.dim() != 2 or len(given) not in (1, len(like)) or given.shape[1] > max(size, 0):
-            raise InputError(
-                f"{name} must be ({len(like)}, k) with k <= {size} coefficients in use, got {tuple(given.shape)}."
-            )
-        if not bool(torch.isfinite(given).all()):
-            raise InputError(f"{name} of the start or the prior holds NaN or infinity.")
-        out[:, : given.shape[1]] = given.detach().to(like)
-    return out
+def _fill(out: Tensor, params: HeadParams, groups: dict[str, int]) -> None:
+    """Write the groups that ``params`` gives into the columns of ``out`` (B, n + 4)."""
+    start = 0
+    for name, size in groups.items():
+        given = getattr(params, name)
+        if given is not None:
+            if given.dim() != 2 or len(given) not in (1, len(out)) or given.shape[1] > size:
+                raise InputError(
+                    f"{name} must be ({len(out)}, k) with k <= {size} coefficients in use, got {tuple(given.shape)}."
+                )
+            if not bool(torch.isfinite(given).all()):
+                raise InputError(f"{name} of the start or the prior holds NaN or infinity.")
+            out[:, start : start + given.shape[1]] = given.detach().to(out)
+        start += size
 
 
 def _start(
     problem: FitProblem, seen: Observations, init: FitState | None, robust: bool
 ) -> tuple[Unknowns, bool]:
     """Return the first state, and whether its pose was given."""
-    like, n = seen.mean, problem.n_coefficients
-    values = seen.mean.clone()
+    values, n = seen.mean.clone(), problem.n_coefficients
     if init is not None:
-        groups = {"identity": problem.n_identity, "expression": problem.n_expression, "jaw": 3}
-        for name, part in zip(groups, values.split(list(groups.values()), 1), strict=True):
-            if getattr(init.params, name) is not None:
-                part.copy_(_coefficients(init.params, name, groups[name], like))
-    if problem.lower is not None and problem.upper is not None:
-        values = torch.minimum(torch.maximum(values, problem.lower), problem.upper)
-    log_focal = like.new_zeros(len(like))
-    if init is not None and init.focal_scale is not None:
-        log_focal = init.focal_scale.detach().to(like).log().expand(len(like))
+        _fill(values, init.params, {"identity": problem.n_identity, "expression": problem.n_expression, "jaw": 3})
+        if init.focal_scale is not None:
+            values[:, -1] = init.focal_scale.detach().to(values).log()
+    if problem.lower is not None:
+        values[:, :-1] = values[:, :-1].clamp(problem.lower, problem.upper)
     if init is not None and init.R is not None and init.t is not None:
-        if init.R.shape != (len(like), 3, 3) or init.t.shape != (len(like), 3):
+        batch = len(values)
+        if init.R.shape != (batch, 3, 3) or init.t.shape != (batch, 3):
             raise InputError(
-                f"init.R and init.t must be ({len(like)}, 3, 3) and ({len(like)}, 3), "
+                f"init.R and init.t must be ({batch}, 3, 3) and ({batch}, 3), "
                 f"got {tuple(init.R.shape)} and {tuple(init.t.shape)}."
             )
-        rotation, translation = init.R.detach().to(like), init.t.detach().to(like)
-        if bool((translation[:, 2] <= 0).any()) or not bool(torch.isfinite(rotation).all()):
+        rotation, translation = init.R.detach().to(values), init.t.detach().to(values)
+        if not bool((translation[:, 2] > 0).all()) or not bool(torch.isfinite(rotation).all()):
             raise InputError("init must place every head in front of the camera (t z > 0), all finite.")
-        return Unknowns(values[:, :n], values[:, n:], rotation, translation, log_focal), True
-    focal = seen.focal * log_focal.exp()[:, None, None]
-    rays = torch.linalg.solve(focal, seen.points - seen.centre[..., None])
-    rotation, translation = initial_pose(problem.rest(values[:, :n]), rays, seen.weight.mean(1), robust=robust)
-    return Unknowns(values[:, :n], values[:, n:], rotation, translation, log_focal), False
+        return Unknowns(values, rotation, translation), True
+    rest = problem.rest(torch.cat((values[:, :n], values.new_zeros(len(values), 9)), 1))[..., :-1]
+    focal = seen.focal * values[:, -1:, None].exp()
+    rays = torch.linalg.solve(focal, seen.points)
+    rotation, translation = initial_pose(rest, rays, seen.weight.mean(1), robust=robust)
+    return Unknowns(values, rotation, translation), False
 
 
 def _loosened(problem: FitProblem, seen: Observations, start: Unknowns) -> Observations:
@@ -241,33 +248,28 @@ def _loosened(problem: FitProblem, seen: Observations, start: Unknowns) -> Obser
     return seen._replace(robust_scale=torch.maximum(seen.robust_scale, 2 * median))
 
 
-def _result(problem: FitProblem, objective: HeadObjective, seen: Observations, best: Minimum) -> FitResult:
+def _result(problem: FitProblem, objective: HeadObjective, intrinsics: Tensor, best: Minimum) -> FitResult:
     """Name what the solver found."""
-    state: Unknowns = best.state
-    error = objective.evaluate(state).error
-    used = (seen.weight > 0).all(1)
-    scale = state.log_focal.exp()
-    k = torch.zeros(len(scale), 3, 3, dtype=scale.dtype, device=scale.device)
-    k[:, :2, :2] = seen.focal * scale[:, None, None]
-    k[:, :2, 2] = seen.centre
-    k[:, 2, 2] = 1
+    values, at = best.state.values, best.at
+    used = (at.weight > 0).any(1)
+    scale = values[:, -1].exp()
+    k = intrinsics.clone()
+    k[:, :2, :2] = k[:, :2, :2] * scale[:, None, None]
+    groups = [] if objective.rigid else ["identity", "expression", "jaw"]
+    groups += ["rotation", "translation"] + (["focal"] if objective.focal else [])
+    sizes = {"identity": problem.n_identity, "expression": problem.n_expression, "focal": 1}
     layout, start = {}, 0
-    names = [] if objective.rigid else [("identity", problem.n_identity), ("expression", problem.n_expression), ("jaw", 3)]
-    names += [("rotation", 3), ("translation", 3)] + ([("focal", 1)] if objective.focal else [])
-    for name, size in names:
-        layout[name] = slice(start, start + size)
-        start += size
+    for name in groups:
+        layout[name] = slice(start, start + sizes.get(name, 3))
+        start = layout[name].stop
+    identity, expression, jaw, _ = values.split([problem.n_identity, problem.n_expression, 3, 1], 1)
     return FitResult(
-        params=HeadParams(
-            identity=state.coefficients[:, : problem.n_identity],
-            expression=state.coefficients[:, problem.n_identity :],
-            jaw=state.jaw,
-        ),
-        R=state.R,
-        t=state.t,
+        params=HeadParams(identity=identity, expression=expression, jaw=jaw),
+        R=best.state.R,
+        t=best.state.t,
         K=k,
-        cost=best.cost,
-        rms=((error.square().sum(1) * used).sum(1) / used.sum(1)).sqrt(),
+        cost=at.cost,
+        rms=((at.error.square().sum(1) * used).sum(1) / used.sum(1)).sqrt(),
         iterations=best.iterations,
         converged=best.converged,
         precision=best.hessian,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from facezoo.errors import InputError
 
-_PASSES = 5
+_PASSES, _ROBUST_PASSES = 4, 10
 
 
 def initial_pose(vertices: Tensor, rays: Tensor, weight: Tensor, *, robust: bool = False) -> tuple[Tensor, Tensor]:
@@ -19,7 +19,7 @@ def initial_pose(vertices: Tensor, rays: Tensor, weight: Tensor, *, robust: bool
     the tilt open; a head is not one.
 
     Args:
-        vertices: (B or 1, 3, N) head frame, metres.
+        vertices: (B, 3, N) head frame, metres.
         rays: (B, 2, N) X/Z, Y/Z of the points, i.e. pixels through the inverse of K.
         weight: (B, N) >= 0.
         robust: also re-weight by the distance to the current solution (Cauchy, scale from the median).
@@ -30,43 +30,46 @@ def initial_pose(vertices: Tensor, rays: Tensor, weight: Tensor, *, robust: bool
     Raises:
         InputError: the points of a face coincide.
     """
-    batch = len(rays)
-    vertices = vertices.expand(batch, -1, -1)
-    total = weight.sum(1)[:, None, None]
-    centre = (weight[:, None] * vertices).sum(2, keepdim=True) / total
+    share = (weight / weight.sum(1, keepdim=True))[:, None]
+    centre = (share * vertices).sum(2, keepdim=True)
     # Centred and scaled to unit size: four columns of similar length for the 4 x 4 normal equations.
     local = vertices - centre
-    size = ((weight[:, None] * local.square()).sum((1, 2), keepdim=True) / total).sqrt()
+    size = (share * local.square()).sum((1, 2), keepdim=True).sqrt()
     local = torch.cat((local / size, torch.ones_like(local[:, :1])), 1)  # (B, 4, N)
-    ridge = 1e-6 * torch.eye(4, dtype=rays.dtype, device=rays.device)
-    stretch, used = torch.ones_like(rays[:, :1]), weight / total[..., 0]
-    base = used
-    affine = rays.new_zeros(batch, 2, 4)
-    rotation, depth = rays.new_zeros(batch, 3, 3), rays.new_ones(batch)
-    for turn in range(_PASSES + (_PASSES if robust else 0)):
-        weighted = used[:, None] * local
+    inverse = _weighted_inverse(local, share)
+    goal, used = rays, share
+    rotation, scale, affine = _camera_rows(goal @ inverse)
+    for _ in range(_ROBUST_PASSES if robust else _PASSES):
+        # seen from the perspective camera, a vertex nearer by dz is larger by its share of the depth
+        stretch = (rotation[:, 2:] @ local[:, :3]).mul_(scale).add_(1).clamp_(min=0.1)
         goal = rays * stretch
-        affine = torch.linalg.solve(weighted @ local.mT + ridge, weighted @ goal.mT).mT
-        rotation, scale = _nearest_rotation(affine[:, :, :3])
-        if not bool((scale > 1e-9).all()):
-            bad = (~(scale > 1e-9)).nonzero()[:, 0].tolist()
-            raise InputError(f"the points of face {bad} coincide or make no face: no pose can be found.")
-        depth = size[:, 0, 0] / scale  # rays are size / depth for a vertex at unit distance
-        stretch = 1 + scale[:, None, None] * (rotation[:, 2:] @ local[:, :3])
-        stretch = stretch.clamp(min=0.1)
         if robust:
-            miss = (affine @ local - goal).square().sum(1)
-            seen = torch.where(weight > 0, miss, torch.nan)
-            spread = seen.nanmedian(1, keepdim=True).values.clamp(min=torch.finfo(rays.dtype).tiny)
-            used = base / (1 + miss / (4 * spread))
-            used = used / used.sum(1, keepdim=True)
-        del turn
-    shift = torch.cat((affine[:, :, 3] * depth[:, None], depth[:, None]), 1)
-    return rotation, shift - (rotation @ centre).squeeze(2)
+            miss = (affine @ local - goal).square().sum(1, keepdim=True)
+            seen = torch.where(share > 0, miss, torch.nan)
+            spread = seen.nanmedian(2, keepdim=True).values.clamp(min=torch.finfo(rays.dtype).tiny)
+            used = share / (1 + miss / (4 * spread))
+            inverse = _weighted_inverse(local, used)
+        rotation, scale, affine = _camera_rows(goal @ inverse)
+    good = scale[:, 0, 0] > 1e-7
+    if not bool(good.all()):
+        raise InputError(
+            f"the points of face {(~good).nonzero()[:, 0].tolist()} coincide or are mixed up: no pose can be found."
+        )
+    depth = size / scale  # a ray's length is that of its vertex over the depth
+    shift = torch.cat((affine[:, :, 3:] * depth, depth), 1)
+    return rotation, (shift - rotation @ centre).squeeze(2)
 
 
-def _nearest_rotation(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the rotation (B, 3, 3) whose first two rows are nearest to ``rows`` (B, 2, 3) up to a scale (B,)."""
-    u, singular, vh = torch.linalg.svd(rows, full_matrices=False)
+def _weighted_inverse(local: Tensor, share: Tensor) -> Tensor:
+    """Return (B, N, 4), which turns goals (B, 2, N) into the least-squares affine camera (B, 2, 4)."""
+    ridge = 1e-6 * torch.eye(4, dtype=local.dtype, device=local.device)  # keeps flat sets of points solvable
+    weighted = share * local
+    return torch.linalg.solve(weighted @ local.mT + ridge, weighted).mT
+
+
+def _camera_rows(affine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Split affine cameras (B, 2, 4) into the nearest rotation (B, 3, 3), the scale (B, 1, 1) and themselves."""
+    u, singular, vh = torch.linalg.svd(affine[:, :, :3], full_matrices=False)
     top = u @ vh
-    return torch.cat((top, torch.linalg.cross(top[:, :1], top[:, 1:])), 1), singular.mean(1)
+    third = torch.linalg.cross(top[:, :1], top[:, 1:])
+    return torch.cat((top, third), 1), singular.mean(1)[:, None, None], affine

@@ -1,8 +1,9 @@
 """The cost of a head against 2D points, with its exact gradient and Gauss-Newton Hessian.
 
-cost = ½ Σ ρ(w |A π(R v + t) + c - p|²) + ½ Σ ((x - mean) / sigma)²
+cost = ½ Σ ρ(w |A π(R v + t) - p|²) + ½ Σ ((x - mean) / sigma)²
 
-v: vertices of :class:`~facezoo.fitting.problem.FitProblem`; π(X) = (X/Z, Y/Z); A, c: focal part and principal point of K.
+v: vertices of :class:`~facezoo.fitting.problem.FitProblem`; π(X) = (X/Z, Y/Z); A: focal part of K; p: pixels from the
+principal point.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from facezoo.fitting.jaw import jaw_derivatives
+from facezoo.fitting.jaw import jaw_rotation, small_rotation
 from facezoo.fitting.problem import FitProblem
 from facezoo.fitting.robust import Robust, rho
 from facezoo.fitting.state import Unknowns
-from facezoo.geometry.rotations import axis_angle_to_matrix
 
 # Jacobians are built for as many faces at once as fit the cache (CPU) or fill the device (GPU).
 _JACOBIAN_BYTES = {"cpu": 16 << 20}
@@ -29,17 +29,17 @@ class Observations(NamedTuple):
     """What was seen, batch first.
 
     Attributes:
-        points: (B, 2, N) pixels, finite (anything where the weight is zero).
+        points: (B, 2, N) pixels from the principal point, finite (anything where the weight is zero).
         weight: (B, 2, N) confidence over squared sigma, zero for points to ignore.
-        focal: (B, 2, 2) upper left block of K. centre: (B, 2).
-        mean: (B, n + 3) prior mean of coefficients and jaw. precision: (B, n + 3), weight over squared width.
+        focal: (B, 2, 2) upper left block of K.
+        mean: (B, n + 4) prior mean of coefficients, jaw and log focal length.
+        precision: (B, n + 4) weight over squared width.
         robust_scale: (B,) standard deviations.
     """
 
     points: Tensor
     weight: Tensor
     focal: Tensor
-    centre: Tensor
     mean: Tensor
     precision: Tensor
     robust_scale: Tensor
@@ -50,24 +50,31 @@ class Evaluation(NamedTuple):
 
     Attributes:
         cost: (B,).
-        prior_pull: (B, n + 4) gradient of the prior, the last entry for the focal length.
-        weight: (B, 2, N) of every residual, robust weight included. error: (B, 2, N) pixels.
-        focal: (B, 2, 2) with the estimated factor. ray: (B, 2, N) X/Z, Y/Z. depth: (B, 1, N) metres.
-        turned: (B, 3, N) R v. arm: (B, 3, N) rest vertex minus jaw joint. turn: (B, 3, 3) jaw rotation minus identity.
-        jaw, R, t: of the state.
+        prior_pull: (B, n + 4) gradient of the prior.
+        weight: (B, 2, N) of every residual, robust weight included.
+        error: (B, 2, N) pixels; ``pull`` is weight times error.
+        focal: (B, 2, 2) with the estimated factor.
+        projected: (B, 2, N) pixels from the principal point.
+        ray: (B, 2, N) X/Z, Y/Z; ``depth`` (B, 1, N) metres.
+        turned: (B, 3, N) R v.
+        arm: (B, 3, N) rest vertex minus jaw joint.
+        turn: (B, 3, 3) jaw rotation minus identity; ``turns`` (B, 3, 3, 3) its derivative by each component.
+        R, t: of the state.
     """
 
     cost: Tensor
     prior_pull: Tensor
     weight: Tensor
     error: Tensor
+    pull: Tensor
     focal: Tensor
+    projected: Tensor
     ray: Tensor
     depth: Tensor
     turned: Tensor
     arm: Tensor
     turn: Tensor
-    jaw: Tensor
+    turns: Tensor
     R: Tensor
     t: Tensor
 
@@ -75,7 +82,7 @@ class Evaluation(NamedTuple):
 class HeadObjective:
     """Cost, gradient, Hessian and update rule for one batch; what :func:`facezoo.fitting.lm.minimise` asks for.
 
-    Unknowns in order: coefficients, jaw (both unless ``rigid``), rotation ω (R <- exp(ω) R), translation
+    Unknowns in order: coefficients, jaw (both unless ``rigid``), rotation ω (R <- Cayley(ω) R), translation
     (t <- exp(δz) (t + tz (δx, δy, 0)): x and y over depth and log depth, so all have the size of an angle and
     depth stays positive), log focal length (if ``focal``).
 
@@ -83,7 +90,7 @@ class HeadObjective:
         problem: head and points.
         seen: observations of the B faces.
         rigid: only pose (and focal length) move.
-        focal: the focal length moves; ``focal_precision`` is its prior.
+        focal: the focal length moves.
         robust: loss of the points.
     """
 
@@ -94,82 +101,68 @@ class HeadObjective:
         *,
         rigid: bool = False,
         focal: bool = False,
-        focal_precision: float = 0.0,
         robust: Robust = "none",
     ) -> None:
         self.problem, self.seen, self.rigid, self.focal, self.robust = problem, seen, rigid, focal, robust
-        self.focal_precision = focal_precision
-        shape = 0 if rigid else problem.n_coefficients + 3
-        self.n_shape, self.n_unknowns = shape, shape + 6 + int(focal)
-
-    def _rows(self, rows: Tensor | None) -> Observations:
-        return self.seen if rows is None else Observations(*(x[rows] for x in self.seen))
+        self.n_shape = 0 if rigid else problem.n_coefficients + 3
+        self.n_unknowns = self.n_shape + 6 + int(focal)
+        # x and y of the translation move with the depth, z by itself
+        self._sideways = torch.tensor([1.0, 1.0, 0.0], dtype=seen.points.dtype, device=seen.points.device)
 
     def evaluate(self, state: Unknowns, rows: Tensor | None = None) -> Evaluation:
         """Compute cost and intermediate results for states of the batch's ``rows`` (None = all)."""
-        problem, seen = self.problem, self._rows(rows)
-        turn = axis_angle_to_matrix(state.jaw) - torch.eye(3, dtype=state.jaw.dtype, device=state.jaw.device)
-        rest = problem.rest(state.coefficients, turn)
-        joint = torch.addmm(problem.joint, state.coefficients, problem.joint_basis.mT)
-        arm = rest - joint[..., None]
+        seen = self.seen if rows is None else Observations(*(x[rows] for x in self.seen))
+        problem, n = self.problem, self.problem.n_coefficients
+        turn, turns = jaw_rotation(state.values[:, n : n + 3])
+        rest = problem.rest(torch.cat((state.values[:, :n], turn.flatten(1)), 1))
+        rest, joint = rest[..., :-1], rest[..., -1:]
+        arm = rest - joint
         turned = state.R @ torch.addcmul(rest, turn @ arm, problem.weights)
         camera = turned + state.t[..., None]
         depth = camera[:, 2:]
         ray = camera[:, :2] / depth
-        focal = seen.focal
-        if self.focal:
-            focal = focal * state.log_focal.exp()[:, None, None]
-        error = focal @ ray
-        error += seen.centre[..., None]
-        error -= seen.points
-        squares = error.square().mul_(seen.weight)
-        values = torch.cat((state.coefficients, state.jaw), 1) - seen.mean
-        pull = seen.precision * values
-        prior = (pull * values).sum(1) + self.focal_precision * state.log_focal.square()
+        focal = seen.focal * state.values[:, -1:, None].exp() if self.focal else seen.focal
+        projected = focal @ ray
+        error = projected - seen.points
+        weight, pull = seen.weight, seen.weight * error
         if self.robust == "none":
-            weight, data = seen.weight, squares.sum((1, 2))
+            data = (pull * error).sum((1, 2))
         else:
-            losses, factor = rho(squares.sum(1), self.robust, seen.robust_scale[:, None])
-            weight, data = seen.weight * factor[:, None], losses.sum(1)
+            losses, factor = rho((pull * error).sum(1), self.robust, seen.robust_scale[:, None])
+            weight, pull, data = weight * factor[:, None], pull * factor[:, None], losses.sum(1)
+        values = state.values - seen.mean
+        prior_pull = seen.precision * values
+        cost = torch.add(data, (prior_pull * values).sum(1)).mul_(0.5)
         # A vertex at or behind the camera has no projection: infinite cost makes the solver take a shorter step.
-        visible = depth.amin((1, 2)) > _NEAREST * state.t[:, 2]
-        cost = torch.where(visible, 0.5 * (data + prior), torch.inf)
-        pull = torch.cat((pull, self.focal_precision * state.log_focal[:, None]), 1)
+        cost = torch.where(depth.amin((1, 2)) > _NEAREST * state.t[:, 2], cost, torch.inf)
         return Evaluation(
-            cost, pull, weight, error, focal, ray, depth, turned, arm, turn, state.jaw, state.R, state.t
-        )
+            cost, prior_pull, weight, error, pull, focal, projected, ray, depth, turned, arm, turn, turns,
+            state.R, state.t,
+        )  # fmt: skip
 
     def gradient(self, at: Evaluation) -> Tensor:
         """Return the exact gradient (b, P) of the cost."""
         problem, n = self.problem, self.problem.n_coefficients
-        pulled = at.focal.mT @ (at.weight * at.error) / at.depth  # by the normalised ray, over depth
-        forward = (pulled * at.ray).sum(1, keepdim=True).neg_()
-        force = torch.cat((pulled, forward), 1)  # (b, 3, N) derivative by the camera-frame point
+        sideways = at.focal.mT @ at.pull / at.depth
+        forward = (sideways * at.ray).sum(1, keepdim=True).neg_()
+        force = torch.cat((sideways, forward), 1)  # (b, 3, N) derivative by the camera-frame point
         total = force.sum(2)
-        moment = force @ at.turned.mT  # Σ f xᵀ: its antisymmetric part is the torque Σ x × f
-        parts = [
-            torch.stack(
-                (moment[:, 2, 1] - moment[:, 1, 2], moment[:, 0, 2] - moment[:, 2, 0], moment[:, 1, 0] - moment[:, 0, 1]),
-                1,
-            ),
-            at.t[:, 2:] * total[:, :2],
-            (at.t * total).sum(1, keepdim=True),
-        ]
+        torque = torch.linalg.cross(at.turned, force, dim=1).sum(2)
+        parts = [torque, at.t[:, 2:] * total[:, :2], (at.t * total).sum(1, keepdim=True)]
         if self.focal:
-            pull = (at.weight * at.error * (at.focal @ at.ray)).sum((1, 2))
-            parts.append((pull + at.prior_pull[:, -1])[:, None])
+            parts.append(((at.pull * at.projected).sum((1, 2)) + at.prior_pull[:, -1])[:, None])
         if self.rigid:
             return torch.cat(parts, 1)
         head_force = at.R.mT @ force
         jaw_force = problem.weights * head_force
         through_jaw = at.turn.mT @ jaw_force
-        on_rest = head_force + through_jaw
+        # what pulls on the rest vertices, and, last, on the jaw joint
+        on_rest = torch.cat((head_force + through_jaw, -through_jaw.sum(2, keepdim=True)), 2)
         on_values = on_rest.flatten(1) @ problem.basis  # (b, n + 9)
-        on_joint = through_jaw.sum(2)
-        shape = on_values[:, :n] - on_joint @ problem.joint_basis
-        on_turn = jaw_force @ at.arm.mT + on_values[:, n:].unflatten(1, (3, 3))
-        jaw = (jaw_derivatives(at.jaw) * on_turn[:, None]).sum((2, 3))
-        return torch.cat((torch.cat((shape, jaw), 1) + at.prior_pull[:, :-1], *parts), 1)
+        on_turn = jaw_force @ at.arm.mT + on_values[:, n:].view(-1, 3, 3)
+        jaw = (at.turns * on_turn[:, None]).sum((2, 3))
+        shape = torch.cat((on_values[:, :n], jaw), 1) + at.prior_pull[:, :-1]
+        return torch.cat((shape, *parts), 1)
 
     def hessian(self, at: Evaluation, rows: Tensor | None = None) -> Tensor:
         """Return the Gauss-Newton Hessian (b, P, P): JᵀJ of the weighted residuals plus the prior's."""
@@ -182,49 +175,46 @@ class HeadObjective:
             part = at if chunk >= size else Evaluation(*(x[start : start + chunk] for x in at))
             jacobian = self.jacobian(part).flatten(1, 2)
             torch.bmm(jacobian.mT, jacobian, out=out[start : start + chunk])
+        precision = self.seen.precision if rows is None else self.seen.precision[rows]
         diagonal = out.diagonal(dim1=1, dim2=2)
         if not self.rigid:
-            precision = self.seen.precision if rows is None else self.seen.precision[rows]
-            diagonal[:, : self.n_shape] += precision
+            diagonal[:, : self.n_shape] += precision[:, :-1]
         if self.focal:
-            diagonal[:, -1] += self.focal_precision
+            diagonal[:, -1] += precision[:, -1]
         return out
 
     def jacobian(self, at: Evaluation) -> Tensor:
         """Return the Jacobian (b, 2, N, P) of the projections, times the square root of their weights."""
-        problem, n = self.problem, self.problem.n_coefficients
+        problem, n, k = self.problem, self.problem.n_coefficients, self.n_shape
         b, points = len(at.cost), problem.n_points
         root = at.weight.sqrt()
-        out = at.error.new_empty(b, 2, points, self.n_unknowns)
-        # rows a of the derivative by the camera-frame point: (b, 2, 3, N)
-        projected = at.focal @ at.ray
-        by_point = torch.empty_like(at.error[:, :, None]).expand(-1, -1, 3, -1).contiguous()
         over_depth = root / at.depth
-        by_point[:, :, :2] = at.focal[..., None] * over_depth[:, :, None]
-        torch.mul(projected, over_depth, out=by_point[:, :, 2]).neg_()
-        k = self.n_shape
-        turned = at.turned[:, None].expand(-1, 2, -1, -1)
-        out[..., k : k + 3] = torch.linalg.cross(turned, by_point, dim=2).mT
+        out = at.error.new_empty(b, 2, points, self.n_unknowns)
+        by_point = at.error.new_empty(b, 2, 3, points)  # row a: derivative of pixel a by the camera-frame point
+        torch.mul(at.focal[..., None], over_depth[:, :, None], out=by_point[:, :, :2])
+        torch.mul(at.projected, over_depth, out=by_point[:, :, 2]).neg_()
+        out[..., k : k + 3] = torch.linalg.cross(at.turned[:, None], by_point, dim=2).mT
         out[..., k + 3 : k + 5] = (at.t[:, 2, None, None, None] * by_point[:, :, :2]).mT
-        out[..., k + 5] = (at.t[:, None, :, None] * by_point).sum(2)
+        out[..., k + 5] = (at.t[:, None, None] @ by_point)[:, :, 0]
         if self.focal:
-            out[..., k + 6] = root * projected
+            out[..., k + 6] = root * at.projected
         if self.rigid:
             return out
         by_head = at.R.mT[:, None] @ by_point
         by_jaw = by_head * problem.weights
         through_jaw = at.turn.mT[:, None] @ by_jaw
         by_rest = by_head + through_jaw
-        basis = problem.basis.unflatten(0, (3, points))
+        planes = problem.planes
+        joint = planes[:, -1, :n].expand(b, -1, -1)
         for a in range(2):
             shape = out[:, a, :, :n]
-            torch.mul(basis[0, :, :n], by_rest[:, a, 0, :, None], out=shape)
-            shape.addcmul_(basis[1, :, :n], by_rest[:, a, 1, :, None])
-            shape.addcmul_(basis[2, :, :n], by_rest[:, a, 2, :, None])
-            shape.baddbmm_(through_jaw[:, a].mT, problem.joint_basis.expand(b, -1, -1), alpha=-1)
-        turns = jaw_derivatives(at.jaw)  # (b, 3, 3, 3), one matrix a component
-        swing = turns @ at.arm[:, None]  # (b, component, 3, N)
-        correctives = (basis[..., n:] @ turns.flatten(2).mT[:, None]).mT  # (b, 3, component, N)
+            torch.mul(planes[0, :-1, :n], by_rest[:, a, 0, :, None], out=shape)
+            shape.addcmul_(planes[1, :-1, :n], by_rest[:, a, 1, :, None])
+            shape.addcmul_(planes[2, :-1, :n], by_rest[:, a, 2, :, None])
+            shape.baddbmm_(through_jaw[:, a].mT, joint, alpha=-1)
+        swing = at.turns @ at.arm[:, None]  # (b, component, 3, N)
+        # (b, 3, component, N): what the pose correctives add
+        correctives = (planes[:, :-1, n:] @ at.turns.flatten(2).mT[:, None]).mT
         jaw = (by_jaw[:, :, None] * swing[:, None]).sum(3) + (by_rest[:, :, :, None] * correctives[:, None]).sum(2)
         out[..., n : n + 3] = jaw.mT
         return out
@@ -232,25 +222,24 @@ class HeadObjective:
     def retract(self, state: Unknowns, step: Tensor, rows: Tensor | None = None) -> Unknowns:
         """Return the states moved by steps (b, P); bounded coefficients are clamped to their bounds."""
         del rows
-        coefficients, jaw = state.coefficients, state.jaw
-        k, n = self.n_shape, self.problem.n_coefficients
+        values, k = state.values, self.n_shape
+        if not self.rigid or self.focal:
+            values = values.clone()
         if not self.rigid:
-            values = torch.cat((coefficients, jaw), 1) + step[:, :k]
-            if self.problem.lower is not None and self.problem.upper is not None:
-                values = torch.minimum(torch.maximum(values, self.problem.lower), self.problem.upper)
-            coefficients, jaw = values[:, :n], values[:, n:]
-        rotation = axis_angle_to_matrix(step[:, k : k + 3]) @ state.R
-        depth = state.t[:, 2:]
-        t = state.t + torch.cat((depth * step[:, k + 3 : k + 5], torch.zeros_like(depth)), 1)
-        t = t * step[:, k + 5 : k + 6].exp()
-        log_focal = state.log_focal + step[:, k + 6] if self.focal else state.log_focal
-        return Unknowns(coefficients, jaw, rotation, t, log_focal)
+            part = values[:, :k].add_(step[:, :k])
+            if self.problem.lower is not None:
+                torch.clamp(part, min=self.problem.lower, max=self.problem.upper, out=part)
+        if self.focal:
+            values[:, -1] += step[:, k + 6]
+        shift = step[:, k + 3 : k + 6]
+        t = torch.addcmul(state.t, state.t[:, 2:] * self._sideways, shift) * shift[:, 2:].exp()
+        return Unknowns(values, small_rotation(step[:, k : k + 3]) @ state.R, t)
 
     def room(self, state: Unknowns) -> tuple[Tensor, Tensor] | None:
         """Return how far each unknown may step down and up, (b, P) each, or None when nothing is bounded."""
         if self.rigid or self.problem.lower is None or self.problem.upper is None:
             return None
-        values = torch.cat((state.coefficients, state.jaw), 1)
+        values = state.values[:, : self.n_shape]
         free = values.new_full((len(values), self.n_unknowns - self.n_shape), torch.inf)
         down = torch.cat((self.problem.lower - values, -free), 1)
         return down, torch.cat((self.problem.upper - values, free), 1)

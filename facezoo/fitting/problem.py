@@ -25,13 +25,14 @@ class FitProblem:
     (shape and pose correctives applied), w its jaw weight, R the jaw's rotation, j the shaped jaw joint. It is FLAME's
     linear blend skinning with identity elsewhere (Li et al. 2017, eqs. 1-4).
 
+    The jaw joint moves with the shape like a vertex, so it is kept as one: the last of N + 1.
+
     Attributes:
         vertex_ids: (N,) of the head.
         n_identity, n_expression: coefficients in use; they may be fewer than the head has.
-        template: (3 N,) coordinate-major.
-        basis: (3 N, n + 9), shape directions followed by the jaw's pose correctives.
+        template: (3 (N + 1),) coordinate-major.
+        basis: (3 (N + 1), n + 9), shape directions followed by the jaw's pose correctives.
         weights: (N,) skinning weights of the jaw.
-        joint: (3,) jaw joint of the mean head, and ``joint_basis`` (3, n) how shape moves it.
         sigma: (n + 3,) prior widths of identity, expression and jaw; inf = no prior.
         lower, upper: (n + 3,) bounds, infinite where there are none; None when no coefficient is bounded.
     """
@@ -42,8 +43,6 @@ class FitProblem:
     template: Tensor
     basis: Tensor
     weights: Tensor
-    joint: Tensor
-    joint_basis: Tensor
     sigma: Tensor
     lower: Tensor | None
     upper: Tensor | None
@@ -58,13 +57,14 @@ class FitProblem:
         """Return identity plus expression coefficients."""
         return self.n_identity + self.n_expression
 
-    def rest(self, coefficients: Tensor, jaw_turn: Tensor | None = None) -> Tensor:
-        """Return rest vertices (B, 3, N) for coefficients (B, n) and the jaw's R - I (B, 3, 3), None = closed."""
-        if jaw_turn is None:
-            basis, values = self.basis[:, : self.n_coefficients], coefficients
-        else:
-            basis, values = self.basis, torch.cat((coefficients, jaw_turn.flatten(1)), 1)
-        return torch.addmm(self.template, values, basis.mT).unflatten(1, (3, -1))
+    @property
+    def planes(self) -> Tensor:
+        """Return the basis as (3, N + 1, n + 9)."""
+        return self.basis.view(3, self.n_points + 1, -1)
+
+    def rest(self, values: Tensor) -> Tensor:
+        """Return rest vertices and jaw joint (B, 3, N + 1) for coefficients and the jaw's vec(R - I), (B, n + 9)."""
+        return torch.addmm(self.template, values, self.basis.mT).unflatten(1, (3, -1))
 
 
 _cache: weakref.WeakKeyDictionary[HeadModel, dict[tuple, FitProblem]] = weakref.WeakKeyDictionary()
@@ -136,10 +136,12 @@ def _gather(
     columns = columns.to(at.device)
     shape = head.shapedirs[at][..., columns].permute(1, 0, 2)  # (3, N, n)
     correctives = head.posedirs[_JAW_FEATURES].unflatten(1, (-1, 3))[:, at].permute(2, 1, 0)  # (3, N, 9)
-    basis = torch.cat((here(shape), here(correctives)), -1).flatten(0, 1).contiguous()
-    regressor = head.J_regressor[_JAW].to(torch.float64)
-    joint = regressor @ head.v_template.to(torch.float64)
-    joint_basis = torch.einsum("v,vcn->cn", regressor, head.shapedirs[..., columns].to(torch.float64))
+    regressor = head.J_regressor[_JAW].double()
+    joint = regressor @ head.v_template.double()
+    joint_shape = torch.einsum("v,vcn->cn", regressor, head.shapedirs[..., columns].double())
+    basis = torch.zeros(3, len(ids) + 1, n + 9, dtype=dtype, device=device)
+    basis[:, :-1, :n], basis[:, :-1, n:], basis[:, -1, :n] = here(shape), here(correctives), here(joint_shape)
+    template = torch.cat((head.v_template[at].double(), joint[None])).T
     groups = (("identity", n_identity), ("expression", n_expression), ("jaw", 3))
     sigma = torch.cat([head.params[name].sigma[:size] for name, size in groups])
     bounds = torch.cat([_bounds(head, name, size) for name, size in groups])
@@ -148,11 +150,9 @@ def _gather(
         vertex_ids=ids,
         n_identity=n_identity,
         n_expression=n_expression,
-        template=here(head.v_template[at].T.contiguous()).flatten(),
-        basis=basis,
+        template=here(template).flatten(),
+        basis=basis.flatten(0, 1),
         weights=here(head.weights[at, _JAW]),
-        joint=here(joint),
-        joint_basis=here(joint_basis).reshape(3, n),
         sigma=here(sigma),
         lower=here(bounds[:, 0]) if bounded else None,
         upper=here(bounds[:, 1]) if bounded else None,

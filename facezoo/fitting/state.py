@@ -16,18 +16,14 @@ class Unknowns(NamedTuple):
     """The solver's state, batch first.
 
     Attributes:
-        coefficients: (B, n) identity, then expression.
-        jaw: (B, 3) axis-angle.
+        values: (B, n + 4) identity, expression, jaw axis-angle (3), logarithm of the factor on the focal length.
         R: (B, 3, 3) head to camera.
         t: (B, 3) metres, depth positive.
-        log_focal: (B,) logarithm of the factor on the given focal length.
     """
 
-    coefficients: Tensor
-    jaw: Tensor
+    values: Tensor
     R: Tensor
     t: Tensor
-    log_focal: Tensor
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ _MAX_TEXT = 1 << 16
 class Asset:
     """One thing that can be loaded by name.
 
-    ``kind`` is "head" or "texture", ``sources`` are the files it was made of.
+    ``kind`` is "head" or "texture", ``sources`` say what it was made of.
     """
 
     kind: str
@@ -154,7 +154,9 @@ def list_assets(cache_dir: str | os.PathLike[str] | None = None) -> list[Asset]:
     assets = []
     for kind, name, path in found:
         meta = read_meta(path)
-        files = tuple(str(entry["file"]) for entry in meta.get("sources", []))
+        # A converted head lists its files with their hashes, a generated one says in a sentence where it is from.
+        sources = meta.get("sources", [])
+        files = (sources,) if isinstance(sources, str) else tuple(str(entry["file"]) for entry in sources)
         assets.append(Asset(kind, name, path, str(meta.get("licence", "unknown")), files))
     return sorted(assets, key=lambda asset: asset.name not in PACKAGED_HEADS)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from facezoo.errors import AssetError
+from facezoo.heads.params import JOINT_NAMES
 
 FLAME_VERTICES, FLAME_FACES, JOINTS = 5023, 9976, 5
 POSE_FEATURES = 9 * (JOINTS - 1)
@@ -132,6 +133,12 @@ def _check_components(total: int, meta: dict[str, Any], need: Any) -> None:
         if sigma is not None:
             fit = isinstance(sigma, list) and len(sigma) == size and all(_number(s) and s > 0 for s in sigma)
             need(fit, f"metadata {role}_sigma must be {size} positive numbers.")
+    for joint, sigma in meta.get("joint_sigma", {}).items():
+        fit = isinstance(sigma, list) and len(sigma) == 3 and all(_number(s) and s > 0 for s in sigma)
+        need(
+            fit and joint in JOINT_NAMES,
+            f"metadata joint_sigma[{joint!r}] must be 3 positive numbers of a joint.",
+        )
     bounds = meta.get("expression_bounds")
     if bounds is not None:
         fit = isinstance(bounds, list) and len(bounds) == sizes["expression"]

@@ -11,7 +11,8 @@ Keys (V vertices, F faces, n = identity + expression components)::
 The metadata holds one JSON text under ``facezoo``: ``head_id``, ``licence``, ``n_identity`` and, optionally,
 ``kind`` ("flame" asks for FLAME's 5023 vertices and 9976 faces), ``identity_names``, ``expression_names``,
 ``identity_sigma``, ``expression_sigma``, ``expression_bounds`` ([[low, high], ...]), ``joint_sigma``
-({"jaw": [x, y, z], ...}), ``licence_text``, ``sources``.
+({"jaw": [x, y, z], ...}), ``licence_text``, ``sources``
+(a sentence, or the converted files as [{"file", "sha256", "role"}, ...]).
 """
 
 from __future__ import annotations

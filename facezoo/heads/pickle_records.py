@@ -223,20 +223,22 @@ class Plain:
         return chosen if shape is None else chosen.reshape(tuple(int(n) for n in shape))
 
     def _tensor(self, record: Record) -> Array:
-        storage, offset, size, stride = record.args[:4]
+        storage, offset = record.args[:2]
         if not isinstance(storage, Record) or storage.kind != "storage" or len(storage.args) != 1:
             raise self.fail("a tensor has no storage")
-        size, stride = self._shape(size), self._shape(stride)
+        size, stride = self._shape(record.args[2]), self._shape(record.args[3])
         if isinstance(storage.array, np.ndarray):
             flat = storage.array
         else:
             flat = storage.array = self.read_storage(storage.args[0])
+        if 0 in size:
+            return np.zeros(size, flat.dtype)
         last = sum((n - 1) * s for n, s in zip(size, stride, strict=True))
-        if not isinstance(offset, int) or offset < 0 or (math.prod(size) and offset + last >= len(flat)):
+        if not isinstance(offset, int) or offset < 0 or offset + last >= len(flat):
             raise self.fail("a tensor reaches outside its storage")
         if math.prod(size) > len(flat):
             raise self.fail("a tensor is larger than its storage")
         index = np.full((), offset, np.int64)
         for n, s in zip(size, stride, strict=True):
             index = index[..., None] + np.arange(n) * s
-        return flat[index] if math.prod(size) else np.zeros(size, flat.dtype)
+        return flat[index]

@@ -12,19 +12,21 @@ import json
 import os
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from facezoo.data.augment import CropBatch
 from facezoo.data.statistics import TargetStatistics
 from facezoo.errors import AssetError, unknown_name
 from facezoo.geometry.crop import CropSpec
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric  # takes as long to import as torch itself, and only training needs it
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facezoo.data.images import ImageArray, ImageSource, LoadedImage, is_batch, load_image
+from facezoo.data.images import ImageArray, ImageSource, LoadedImage, load_image
 from facezoo.detect import Detections, Detector, given_boxes, load_detector, survivors
 from facezoo.detect.boxes import BoxesLike
 from facezoo.errors import ImageError, InputError
@@ -64,10 +64,10 @@ class Crops:
         local = boxes.clone()
         for i, (image, square) in enumerate(zip(images, spec.square(boxes).tolist(), strict=True)):
             height, width = sizes[i]
-            # The resampler reads up to three of its averaging blocks beyond the square; more changes nothing.
-            margin = 4 * max(1, math.ceil((square[2] - square[0]) / spec.size))
-            x0, x1 = _span(square[0], square[2], margin, width)
-            y0, y1 = _span(square[1], square[3], margin, height)
+            # The resampler averages whole blocks of pixels and reads up to three beyond the square.
+            block = max(1, int((square[2] - square[0]) / spec.size))
+            x0, x1 = _span(square[0], square[2], block, width)
+            y0, y1 = _span(square[1], square[3], block, height)
             parts.append(torch.from_numpy(image[y0:y1, x0:x1].astype(np.float32) / 255).permute(2, 0, 1))
             local[i] -= torch.tensor([x0, y0, x0, y0], dtype=local.dtype)
         intrinsics = [Camera.default_K(*size) for size in sizes]
@@ -189,8 +189,8 @@ class FaceModel(ZooModel):
         """
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}.")
-        batch = is_batch(source)
-        sources = list(source) if batch else [source]  # type: ignore[arg-type]
+        batch = isinstance(source, list | tuple)  # an array or a tensor is one picture
+        sources: list[Any] = [*source] if isinstance(source, list | tuple) else [source]
         if not batch:
             boxes = [boxes]
         elif boxes is None:
@@ -217,40 +217,29 @@ class FaceModel(ZooModel):
         fit: bool,
     ) -> list[Prediction]:
         """Predict one chunk of pictures with its faces side by side."""
+        searched = [given is None for given in boxes]
+        unknown = [image.pixels for image, search in zip(images, searched, strict=True) if search]
+        answers = iter(finder.detect(unknown) if finder is not None and unknown else [])
         found = [
-            None if given is None else given_boxes(given, image.size, image.name)
+            next(answers) if given is None else given_boxes(given, image.size, image.name)
             for image, given in zip(images, boxes, strict=True)
         ]
-        searched = [i for i, detections in enumerate(found) if detections is None]
-        if finder is not None and searched:
-            for i, detections in zip(
-                searched, finder.detect([images[i].pixels for i in searched]), strict=True
-            ):
-                found[i] = detections
-        owner = [
-            i
-            for i, detections in enumerate(found)
-            for _ in range(len((detections or Detections.none()).boxes))
-        ]
-        start = torch.cat(
-            [detections.boxes for detections in found if detections is not None] or [torch.zeros(0, 4)]
-        )
-        passes = torch.tensor(
-            [finder.recrops if finder and i in searched else 0 for i in owner], dtype=torch.long
-        )
+        owner = [i for i, detections in enumerate(found) for _ in detections.boxes]
+        start = torch.cat([detections.boxes for detections in found])
+        recrops = finder.recrops if finder is not None else 0
+        passes = torch.tensor([recrops if searched[i] else 0 for i in owner], dtype=torch.long)
         faces: list[Face] = []
         for first in range(0, len(owner), batch_size):
             part = slice(first, first + batch_size)
             faces += self._read([images[i].pixels for i in owner[part]], start[part], passes[part], fit)
-        predictions = []
-        for i, (image, detections) in enumerate(zip(images, found, strict=True)):
-            own = [face for face, index in zip(faces, owner, strict=True) if index == i]
-            for face, score in zip(own, detections.scores.tolist() if detections else [], strict=True):
+        predictions, queue = [], iter(faces)
+        for image, detections, search in zip(images, found, searched, strict=True):
+            own = [next(queue) for _ in detections.boxes]
+            for face, score in zip(own, detections.scores.tolist(), strict=True):
                 face.score = score
-            if i in searched:
-                own = _one_each(own)
-            name = finder.name if finder and i in searched else "given"
-            predictions.append(Prediction(own, image.pixels, image.name, self.model_id, name))
+            name = finder.name if finder is not None and search else "given"
+            kept = _one_each(own) if search else own
+            predictions.append(Prediction(kept, image.pixels, image.name, self.model_id, name))
         return predictions
 
     def _read(self, images: list[ImageArray], boxes: Tensor, passes: Tensor, fit: bool) -> list[Face]:
@@ -284,10 +273,10 @@ def _load(source: ImageSource, index: int | None) -> LoadedImage:
         raise type(error)(f"picture {index} of the list: {error}") from error
 
 
-def _span(low: float, high: float, margin: int, extent: int) -> tuple[int, int]:
-    """Return the pixels to keep along one axis: at least one, even for a square beside the picture."""
-    first = min(max(math.floor(low) - margin, 0), extent - 1)
-    return first, max(min(math.ceil(high) + margin, extent), first + 1)
+def _span(low: float, high: float, block: int, extent: int) -> tuple[int, int]:
+    """Return the pixels to keep along one axis, from a block's edge: at least one, even beside the picture."""
+    first = min(max(math.floor(low) - 4 * block, 0), extent - 1) // block * block
+    return first, max(min(math.ceil(high) + 4 * block, extent), first + 1)
 
 
 def _sane(fresh: Tensor, crops: Crops) -> Tensor:

@@ -2,7 +2,7 @@
 
 from facezoo.render.backend import Rasterizer, choose_rasterizer
 from facezoo.render.interpolation import interpolate
-from facezoo.render.rasterizer import Fragments, rasterize
+from facezoo.render.rasterizer import Fragments, rasterize, rasterize_depth
 from facezoo.render.shading import (
     blinn_phong,
     lambert,
@@ -27,6 +27,7 @@ __all__ = [
     "lambert",
     "linear_to_srgb",
     "rasterize",
+    "rasterize_depth",
     "sample_texture",
     "sh_basis",
     "sh_directional",

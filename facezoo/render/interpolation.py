@@ -8,6 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from facezoo.errors import InputError
 from facezoo.render.rasterizer import Fragments
+from facezoo.render.threads import one_thread
 
 _CPU_PIXELS, _CUDA_PIXELS = 1 << 16, 1 << 26  # pixels handled at once; on a CPU about what its cache holds
 

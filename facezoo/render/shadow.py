@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from facezoo.errors import InputError
-from facezoo.render.rasterizer import rasterize
+from facezoo.render.rasterizer import rasterize_depth
 
 # Centre, inner square and outer diamond of the unit disc.
 _TAPS = ((0, 0), (-0.6, -0.6), (0.6, -0.6), (-0.6, 0.6), (0.6, 0.6), (1, 0), (-1, 0), (0, 1), (0, -1))
@@ -65,8 +65,7 @@ def shadow(
     origin = torch.cat((_MARGIN - low[..., :2] * scale, 2 + low[..., 2:] / extent[..., 2:]), -1)
     drawn = casters * unit + origin
     drawn[..., 2].reciprocal_()
-    depth = rasterize(drawn, faces, (resolution, resolution)).depth
-    nearest = torch.where(depth > 0, depth.reciprocal(), 0.0).view(-1)
+    nearest = rasterize_depth(drawn, faces, (resolution, resolution)).view(-1)
 
     received = torch.baddbmm(
         origin, points.reshape(batch, -1, 3), (axes * unit.transpose(1, 2)).transpose(1, 2)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from facezoo.errors import InputError
 from facezoo.render.interpolation import interpolate
-from facezoo.render.rasterizer import Fragments, rasterize
+from facezoo.render.rasterizer import Fragments, rasterize, rasterize_depth
 from facezoo.render.visibility import farthest_depth, front_facing
 
 
@@ -108,7 +108,7 @@ def bake_uv(
 
     with torch.no_grad():
         inside = ((point >= 0) & (point <= extent)).all(-1)
-        seen = rasterize(vertices_screen.detach(), faces, (height, width)).depth
+        seen = rasterize_depth(vertices_screen.detach(), faces, (height, width))
         farthest = farthest_depth(seen, point)
         facing = front_facing(vertices_screen, faces)
         facing = facing.gather(1, layout.face_index.clamp(min=0).view(batch, -1)).view_as(owned)

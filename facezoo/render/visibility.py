@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from facezoo.errors import InputError
-from facezoo.render.rasterizer import rasterize
+from facezoo.render.rasterizer import rasterize_depth
 from facezoo.render.scanline import NEAR
 
 
@@ -50,8 +50,8 @@ def visibility(
     scale = (resolution - 2) / extent[..., :2].amax(-1, keepdim=True)
     fitted = torch.cat(((vertices[..., :2] - low[..., :2]) * scale + 1, vertices[..., 2:]), -1)
 
-    depth = rasterize(fitted, faces, (resolution, resolution)).depth
-    near_enough = vertices[..., 2] <= farthest_depth(depth, fitted[..., :2]) + tolerance * extent[..., 2]
+    nearness = rasterize_depth(fitted, faces, (resolution, resolution))
+    near_enough = vertices[..., 2] <= farthest_depth(nearness, fitted[..., :2]) + tolerance * extent[..., 2]
     if normals is None:
         facing = _summed_area(vertices, faces) < 0
     else:
@@ -64,27 +64,27 @@ def front_facing(vertices_screen: Tensor, faces: Tensor) -> Tensor:
     return _screen_area(vertices_screen, faces) < 0
 
 
-def farthest_depth(depth: Tensor, points: Tensor) -> Tensor:
-    """Farthest of the four pixels around each point; an empty pixel is infinitely far.
+def farthest_depth(nearness: Tensor, points: Tensor) -> Tensor:
+    """Farthest depth in the four pixels around each point; an empty pixel is infinitely far.
 
     All four and not only the nearest: on a slope a point lies behind the centre of a pixel it touches.
 
     Args:
-        depth: (B, H, W) of `rasterize`, 0 = empty.
+        nearness: (B, H, W) of `rasterize_depth`: 1/z, 0 = empty.
         points: (B, ..., 2) pixels.
 
     Returns:
         (B, ...); points outside of the image read its border.
     """
-    batch, height, width = depth.shape
-    flat = torch.where(depth > 0, depth, torch.inf).view(batch, -1)
+    batch, height, width = nearness.shape
+    flat = nearness.view(batch, -1)
     corner = (points.reshape(batch, -1, 2) - 0.5).nan_to_num(0.0).floor()
     x0, y0 = corner[..., 0].clamp(0, width - 1).long(), corner[..., 1].clamp(0, height - 1).long()
     x1, y1 = (corner[..., 0] + 1).clamp(0, width - 1).long(), (corner[..., 1] + 1).clamp(0, height - 1).long()
     y0, y1 = y0 * width, y1 * width
-    upper = torch.maximum(flat.gather(1, y0 + x0), flat.gather(1, y0 + x1))
-    lower = torch.maximum(flat.gather(1, y1 + x0), flat.gather(1, y1 + x1))
-    return torch.maximum(upper, lower).view(points.shape[:-1])
+    upper = torch.minimum(flat.gather(1, y0 + x0), flat.gather(1, y0 + x1))
+    lower = torch.minimum(flat.gather(1, y1 + x0), flat.gather(1, y1 + x1))
+    return torch.minimum(upper, lower).reciprocal().view(points.shape[:-1])
 
 
 def _screen_area(vertices: Tensor, faces: Tensor) -> Tensor:

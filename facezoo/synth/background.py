@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,16 +60,16 @@ def _ramp(rng: np.random.Generator, stops: int = 0, vivid: float = 0.2) -> NDArr
     stops = stops or int(rng.integers(2, 6))
     colours = np.array([_colour(rng, vivid=vivid) for _ in range(stops)], np.float32)
     if rng.random() < 0.5:
-        colours = colours[:1] + (colours - colours[:1]) * np.float32(rng.uniform(0.1, 0.6))
+        colours = colours[:1] + (colours - colours[:1]) * rng.uniform(0.1, 0.6)
     at = np.sort(rng.random(stops)) if rng.random() < 0.5 else np.linspace(0, 1, stops)
     grid = np.linspace(0, 1, 256)
     return np.stack([np.interp(grid, at, colours[:, c]) for c in range(3)], -1).astype(np.uint8)
 
 
-def _map(field: NDArray[np.float32], ramp: NDArray[np.uint8]) -> Image.Image:
+def _map(field: NDArray[np.floating], ramp: NDArray[np.uint8]) -> Image.Image:
     """Colour a field in [0, 1] through a ramp."""
     # Pillow expands a palette five times faster than NumPy indexes rows of three bytes.
-    image = Image.fromarray((field * np.float32(255)).astype(np.uint8)).convert("P")
+    image = Image.fromarray((field * 255).astype(np.uint8)).convert("P")
     image.putpalette(ramp.tobytes())
     return image.convert("RGB")
 
@@ -108,9 +108,9 @@ def _gradient(rng: np.random.Generator, size: Size) -> Image.Image:
         field = _along(rng, size) * 0.5 + 0.5
     else:
         cx, cy = rng.uniform(-1, 1, 2).astype(np.float32)
-        field = np.hypot(x - cx, y - cy) * np.float32(rng.uniform(0.4, 1.2))
+        field = np.hypot(x - cx, y - cy) * rng.uniform(0.4, 1.2)
     if rng.random() < 0.5:
-        field = field + noise.crop(rng, "fbm", (size[1], size[0]), 2) * np.float32(rng.uniform(0, 0.5))
+        field = field + noise.crop(rng, "fbm", (size[1], size[0]), 2) * rng.uniform(0, 0.5)
     return _map(np.clip(field, 0, 1), _ramp(rng))
 
 
@@ -132,19 +132,17 @@ def _pattern(rng: np.random.Generator, size: Size) -> Image.Image:
         _along(rng, size, angle + np.pi / 2) * np.float32(count),
     )
     if rng.random() < 0.4:
-        fold = noise.crop(rng, "smooth", (size[1], size[0]), 3) * np.float32(rng.uniform(0.5, 3))
+        fold = noise.crop(rng, "smooth", (size[1], size[0]), 3) * rng.uniform(0.5, 3)
         u, v = u + fold, v + fold
     kind = rng.integers(5)
     if kind == 0:
         field = u % 1
     elif kind == 1:
-        field = ((np.floor(u) + np.floor(v)) % 2) * np.float32(0.99)
+        field = ((np.floor(u) + np.floor(v)) % 2) * 0.99
     elif kind == 2:
-        field = (u % 1 < rng.uniform(0.1, 0.6)) * np.float32(0.5) + (
-            v % 1 < rng.uniform(0.1, 0.6)
-        ) * np.float32(0.49)
+        field = (u % 1 < rng.uniform(0.1, 0.6)) * 0.5 + (v % 1 < rng.uniform(0.1, 0.6)) * 0.49
     elif kind == 3:
-        field = (u + np.float32(0.4) * np.sin(v * 3)) % 1
+        field = (u + 0.4 * np.sin(v * 3)) % 1
     else:
         field = np.minimum(np.hypot(u % 1 - 0.5, v % 1 - 0.5) * 2, 1)
     ramp = _ramp(rng, int(rng.integers(2, 5)))
@@ -162,14 +160,15 @@ def _leaves(rng: np.random.Generator, size: Size) -> Image.Image:
     count = int(rng.integers(20, 130))
     radii = max(size) * np.minimum(0.02 / rng.random(count), rng.uniform(0.1, 0.45))
     sides = int(_pick(rng, [0, 3, 4, 5, 7]))
-    for radius, (x, y), tone in zip(
-        radii, rng.random((count, 2)) * (w, h), ramp[rng.integers(0, 256, count)].tolist()
-    ):
+    places, tones = rng.random((count, 2)) * (w, h), ramp[rng.integers(0, 256, count)].tolist()
+    for radius, (x, y), tone in zip(radii, places, tones, strict=True):
         fill = tuple(tone)
         if sides:
             turn = rng.uniform(0, 6.3)
             corners = turn + np.arange(sides) * 2 * np.pi / sides + rng.uniform(-0.5, 0.5, sides)
-            draw.polygon(list(zip(x + radius * np.cos(corners), y + radius * np.sin(corners))), fill=fill)
+            draw.polygon(
+                list(zip(x + radius * np.cos(corners), y + radius * np.sin(corners), strict=True)), fill=fill
+            )
         else:
             ry = radius * rng.uniform(0.4, 1)
             draw.ellipse((x - radius, y - ry, x + radius, y + ry), fill=fill)
@@ -197,10 +196,17 @@ def _foliage(rng: np.random.Generator, size: Size) -> Image.Image:
     length = max(size) * np.exp(rng.uniform(np.log(0.01), np.log(0.09)))
     count = int(rng.integers(20, 110))
     tones = ramp[rng.integers(60, 256, count)].tolist()
-    for (x, y), angle, tone in zip(rng.random((count, 2)) * (w, h), rng.uniform(0, 6.3, count), tones):
+    places, angles = rng.random((count, 2)) * (w, h), rng.uniform(0, 6.3, count)
+    for (x, y), angle, tone in zip(places, angles, tones, strict=True):
         c, s = np.cos(angle) * length, np.sin(angle) * length
-        draw.polygon([(x, y), (x + c - s * 0.3, y + s + c * 0.3), (x + 2 * c, y + 2 * s), (x + c + s * 0.3, y + s - c * 0.3)],
-                     fill=tuple(tone))  # fmt: skip
+        side = (-0.3 * s, 0.3 * c)
+        leaf = [
+            (x, y),
+            (x + c + side[0], y + s + side[1]),
+            (x + 2 * c, y + 2 * s),
+            (x + c - side[0], y + s - side[1]),
+        ]
+        draw.polygon(leaf, fill=tuple(tone))
     if rng.random() < 0.5:
         sky = Image.new("RGB", size, (235, 242, 255) if rng.random() < 0.6 else _colour(rng, (0.7, 1)))
         holes = noise.crop(rng, "rough", (h, w), 2) < rng.uniform(0, 0.25)
@@ -210,7 +216,6 @@ def _foliage(rng: np.random.Generator, size: Size) -> Image.Image:
 
 def _bokeh(rng: np.random.Generator, size: Size) -> Image.Image:
     """Out-of-focus lights: additive discs on a dim ground."""
-    w, h = size
     dim = rng.uniform(0.1, 0.7)
     image = _gradient(rng, size).point([int(i * dim) for i in range(256)] * 3)
     radius = max(size) * rng.uniform(0.015, 0.09)
@@ -362,7 +367,7 @@ def _outdoor(rng: np.random.Generator, size: Size) -> Image.Image:
         if dusk
         else top + (255 - top) * rng.uniform(0.2, 0.9)
     )
-    t = np.clip((_grid(size)[1] + 1) / 2 / np.float32(horizon), 0, 1) * np.float32(0.99)
+    t = np.clip((_grid(size)[1] + 1) / 2 / np.float32(horizon), 0, 1) * 0.99
     field = np.broadcast_to(t, (h, w))
     image = _map(field, (top + (low - top) * np.linspace(0, 1, 256)[:, None]).astype(np.uint8))
     if rng.random() < 0.6:
@@ -377,10 +382,9 @@ def _outdoor(rng: np.random.Generator, size: Size) -> Image.Image:
     for _ in range(int(rng.integers(0, 3))):
         kind, tone = rng.integers(3), _colour(rng, (0.1, 0.7), 0.1)
         if kind == 0:  # hills
-            ridge = (
-                line - h * rng.uniform(0.05, 0.45) * noise.crop(rng, "fbm", (1, w), rng.uniform(0.8, 3))[0]
-            )
-            draw.polygon([(0, h), *zip(range(w), ridge.tolist()), (w, h)], fill=tone)
+            outline = noise.crop(rng, "fbm", (1, w), rng.uniform(0.8, 3))[0]
+            ridge = line - h * rng.uniform(0.05, 0.45) * outline
+            draw.polygon([(0, h), *enumerate(ridge.tolist()), (w, h)], fill=tone)
         elif kind == 1:  # buildings
             x = -rng.uniform(0, 0.1) * w
             while x < w:
@@ -501,9 +505,9 @@ def _strokes(rng: np.random.Generator, size: Size) -> Image.Image:
 
 def _curtain(rng: np.random.Generator, size: Size) -> Image.Image:
     """Cloth in folds."""
-    u = _along(rng, size, rng.normal(0, 0.15)) * np.float32(rng.uniform(4, 25))
-    bend = noise.crop(rng, "fbm", (size[1], size[0]), 3) * np.float32(rng.uniform(1, 6))
-    field = np.float32(0.5) + np.float32(0.45) * np.sin(u + bend)
+    u = _along(rng, size, rng.normal(0, 0.15)) * rng.uniform(4, 25)
+    bend = noise.crop(rng, "fbm", (size[1], size[0]), 3) * rng.uniform(1, 6)
+    field = 0.5 + 0.45 * np.sin(u + bend)
     base = np.array(_colour(rng, (0.3, 1), 0.3))
     ramp = base * np.linspace(rng.uniform(0.1, 0.7), 1.05, 256)[:, None]
     return _map(field, np.minimum(ramp, 255).astype(np.uint8))
@@ -616,8 +620,8 @@ def _finish(rng: np.random.Generator, image: Image.Image, size: Size, blur: floa
         )
     if rng.random() < 0.35:  # stains and cast shadows, or a surface's grain
         kind, zoom = ("fbm", 3.0) if rng.random() < 0.5 else (_pick(rng, ["rough", "strands", "billow"]), 1.0)
-        depth = np.float32(rng.uniform(0.1, 0.7))
-        out *= 1 + depth * (noise.crop(rng, kind, (h, w), zoom) - np.float32(0.5)).repeat(3, 1)
+        depth = rng.uniform(0.1, 0.7)
+        out *= 1 + depth * (noise.crop(rng, kind, (h, w), zoom) - 0.5).repeat(3, 1)
     return np.clip(out, 0, 1, out=out).reshape(h, w, 3)
 
 

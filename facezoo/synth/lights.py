@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from facezoo.errors import unknown_name
+from facezoo.render.shading import sh_basis
 
 Array = NDArray[np.float32]
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
@@ -27,7 +29,7 @@ class LightRig:
 
     Attributes:
         environment: (9, 3) spherical-harmonic irradiance, rows in the order 1, x, y, z, xy, xz, yz, x²-y², 3z²-1 with
-            the constants of :func:`irradiance_basis` (DECA's, the project's).
+            the constants of ``render.sh_basis``.
         directions: (L, 3) unit vectors towards the lights, L from 0 to 3.
         colours: (L, 3) linear RGB.
         softness: (L,) in [0, 1]: 0 is a point of light with hard shadows, 1 a window-sized area.
@@ -41,24 +43,8 @@ class LightRig:
     situation: str
 
 
-def irradiance_basis(normals: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Evaluate the nine basis functions that ``LightRig.environment`` weighs.
-
-    Args:
-        normals: (..., 3) unit vectors in the view frame.
-
-    Returns:
-        (..., 9): real spherical harmonics with the cosine lobe's constants (Ramamoorthi & Hanrahan 2001), in DECA's
-        order and scale.
-    """
-    x, y, z = np.moveaxis(np.asarray(normals, np.float64), -1, 0)
-    k1 = 2 * np.pi / 3 * np.sqrt(3 / (4 * np.pi))
-    k2 = 3 * np.pi / 4 * np.sqrt(5 / (12 * np.pi))
-    parts = (
-        np.full_like(x, np.sqrt(1 / (4 * np.pi))), k1 * x, k1 * y, k1 * z, k2 * x * y, k2 * x * z, k2 * y * z,
-        k2 / 2 * (x * x - y * y), np.pi / 8 * np.sqrt(5 / (4 * np.pi)) * (3 * z * z - 1),
-    )  # fmt: skip
-    return np.stack(parts, -1)
+def _basis(normals: NDArray[np.float64]) -> NDArray[np.float64]:
+    return sh_basis(torch.from_numpy(normals)).numpy()
 
 
 @lru_cache(maxsize=1)
@@ -68,7 +54,7 @@ def _sphere() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     z, turn = 1 - 2 * i / 200, i * np.pi * (1 + 5**0.5)
     radius = np.sqrt(1 - z * z)
     normals = np.stack([radius * np.cos(turn), radius * np.sin(turn), z], -1)
-    return normals, np.linalg.pinv(irradiance_basis(normals))
+    return normals, np.linalg.pinv(_basis(normals)).astype(np.float64)
 
 
 def blackbody(kelvin: float) -> NDArray[np.float64]:
@@ -280,7 +266,7 @@ def frontal_light(rig: LightRig) -> NDArray[np.float64]:
     """
     normals = _sphere()[0]
     facing = normals[normals[:, 2] > 0.2]
-    light = irradiance_basis(facing) @ rig.environment
+    light = _basis(facing) @ rig.environment
     return (light + np.maximum(facing @ rig.directions.T, 0) @ rig.colours).mean(0)
 
 

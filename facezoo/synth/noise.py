@@ -9,7 +9,7 @@ share ``p`` of the area.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +67,7 @@ def _strands(rng: np.random.Generator) -> Array:
 def _worley(rng: np.random.Generator, points: int, k: int) -> NDArray[np.float64]:
     """Distances (ATLAS, ATLAS, k) to the k nearest of random points on the torus."""
     tree = cKDTree(rng.random((points, 2)) * ATLAS, boxsize=ATLAS)
-    half = np.stack(np.indices((ATLAS, ATLAS)), -1)[::2, ::2].reshape(-1, 2) + 0.5
+    half = np.moveaxis(np.indices((ATLAS, ATLAS)), 0, -1)[::2, ::2].reshape(-1, 2) + 0.5
     distance = tree.query(half, k=k)[0].reshape(ATLAS // 2, ATLAS // 2, k)
     return distance.repeat(2, 0).repeat(2, 1)
 
@@ -87,7 +87,7 @@ def _spots(rng: np.random.Generator) -> Array:
         ys, xs = int(cy) + np.arange(-reach, reach + 1), int(cx) + np.arange(-reach, reach + 1)
         squash = rng.uniform(0.7, 1.4)
         distance = np.hypot((ys[:, None] + 0.5 - cy) * squash, (xs[None] + 0.5 - cx) / squash)
-        disc = np.clip(radius + 0.5 - distance, 0, 1).astype(np.float32) * np.float32(rng.uniform(0.05, 1))
+        disc = np.clip(radius + 0.5 - distance, 0, 1).astype(np.float32) * rng.uniform(0.05, 1)
         window = np.ix_(ys % ATLAS, xs % ATLAS)
         out[window] = np.maximum(out[window], disc)
     return out
@@ -114,7 +114,7 @@ _MAKERS: dict[str, Callable[[np.random.Generator], Array]] = {
 KINDS = tuple(_MAKERS)
 
 
-@lru_cache(maxsize=None)
+@cache
 def atlas(kind: str) -> Array:
     """Return the periodic atlas of one kind of noise, made on first use (0.05–0.3 s) and the same in every process.
 
@@ -135,7 +135,7 @@ def atlas(kind: str) -> Array:
     return field
 
 
-@lru_cache(maxsize=None)
+@cache
 def _sheet(kind: str) -> Image.Image:
     """The atlas twice along each axis: every window of at most one period lies inside."""
     return Image.fromarray(np.tile(atlas(kind), (2, 2)))
@@ -214,9 +214,9 @@ def warped(
     amount = np.float32(2 * strength / zoom)
     rows = np.arange(size[0], dtype=np.float32)[:, None] * scale + np.float32(oy)
     columns = np.arange(size[1], dtype=np.float32)[None] * scale + np.float32(ox)
-    rows = (crop(rng, "smooth", size, bend) * amount + rows).astype(np.int32) % ATLAS
-    columns = (crop(rng, "smooth", size, bend) * amount + columns).astype(np.int32) % ATLAS
-    return atlas(kind).ravel().take(rows * ATLAS + columns)
+    at_row = (crop(rng, "smooth", size, bend) * amount + rows).astype(np.int32) % ATLAS
+    at_column = (crop(rng, "smooth", size, bend) * amount + columns).astype(np.int32) % ATLAS
+    return atlas(kind).ravel().take(at_row * ATLAS + at_column)
 
 
 def fractal(

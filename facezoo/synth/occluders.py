@@ -18,8 +18,11 @@ from facezoo.errors import InputError, unknown_name
 from facezoo.synth import noise
 from facezoo.synth.background import Colour, sample_background, skin_colour
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 Box = tuple[float, float, float, float]
+
+
+_BYTE = np.float32(1 / 255)  # typed: bytes times a Python float would be float64
 
 
 class Occlusion(NamedTuple):
@@ -107,12 +110,12 @@ def _capsules(
     gy, gx = np.gradient(height)
     lx, ly, lz = canvas.light
     # Slopes at the rim are infinite; halving them keeps the limb from being outlined in black.
-    gx, gy = np.clip(gx, -2, 2) * np.float32(0.5), np.clip(gy, -2, 2) * np.float32(0.5)
+    gx, gy = np.clip(gx, -2, 2) * 0.5, np.clip(gy, -2, 2) * 0.5
     lambert = (lz - gx * lx - gy * ly) / np.sqrt(1 + gx * gx + gy * gy)
-    shade = np.float32(0.35) + np.float32(0.75) * np.maximum(lambert, 0)
-    shade *= np.float32(0.7) + np.float32(0.3) * np.sqrt(rim)
+    shade = 0.35 + 0.75 * np.maximum(lambert, 0)
+    shade *= 0.7 + 0.3 * np.sqrt(rim)
     mottle = noise.crop(canvas.rng, "fbm", (h, w), 0.7)
-    shade *= np.float32(0.9) + np.float32(0.2) * mottle
+    shade *= 0.9 + 0.2 * mottle
     window = (slice(low[1], high[1]), slice(low[0], high[0]))
     full[0][window] = alpha
     full[1][window] = np.stack([np.clip(shade * np.float32(c / 255), 0, 1) for c in tone], -1)
@@ -164,7 +167,8 @@ def _hand(canvas: _Canvas) -> Layer:
             (middle, tip, thick * 0.95, thick * 0.75, 1.0 + i * 0.3),
         ]
     root = palm - side * scale * 0.3 - direction * scale * 0.2
-    thumb = along - np.sign(np.cross(direction, side)) * rng.uniform(0.3, 1.2)
+    handed = np.sign(direction[0] * side[1] - direction[1] * side[0])
+    thumb = along - handed * rng.uniform(0.3, 1.2)
     tip = root + np.array([np.cos(thumb), np.sin(thumb)]) * scale * 0.75
     parts.append((root, tip, thick * 1.25, thick * 0.9, 2.0))
     return _capsules(canvas, parts, canvas.skin)
@@ -196,7 +200,7 @@ def _place(canvas: _Canvas, sprite: Image.Image, middle: NDArray, angle: float, 
     )
     pixels = np.asarray(placed)
     # Outside the sprite Pillow fills in black and clear; alpha keeps it out of sight.
-    return pixels[..., 3] * np.float32(1 / 255), pixels[..., :3] * np.float32(1 / 255)
+    return pixels[..., 3] * _BYTE, pixels[..., :3] * _BYTE
 
 
 def _sprite(
@@ -209,8 +213,7 @@ def _sprite(
 
 def _round(canvas: _Canvas, sprite: Image.Image, amount: float) -> Image.Image:
     """Shade a sprite from left to right as an upright cylinder."""
-    w, h = sprite.size
-    x = np.linspace(-1, 1, w)
+    x = np.linspace(-1, 1, sprite.width)
     lx = float(canvas.light[0])
     shade = 1 - amount + amount * np.maximum(np.sqrt(1 - x * x * 0.96) * 0.9 + x * lx * 0.8, 0.1)
     pixels = np.asarray(sprite).astype(np.float32)
@@ -281,7 +284,7 @@ def _microphone(canvas: _Canvas) -> Layer:
         )
         pitch = np.float32(max(2.2, head * 0.25))
         wire = ((x + y) % pitch < 1) | ((x - y) % pitch < 1)
-        ball = (ball[0], ball[1] * np.where(wire, np.float32(1.3), np.float32(0.7))[..., None])
+        ball = (ball[0], ball[1] * np.where(wire, 1.3, 0.7).astype(np.float32)[..., None])
     return _over((ball[0], np.minimum(ball[1], 1)), body)
 
 
@@ -353,10 +356,9 @@ def _patch(canvas: _Canvas) -> Layer:
         count = int(rng.integers(3, 9))
         turn = np.sort(rng.uniform(0, 2 * np.pi, count))
         reach = radius * rng.uniform(0.5, 1.4, count)
-        draw.polygon(
-            [(middle[0] + r * np.cos(a), middle[1] + r * np.sin(a)) for r, a in zip(reach, turn)], fill=255
-        )
-    alpha = np.asarray(mask.filter(ImageFilter.BoxBlur(0.7))) * np.float32(1 / 255)
+        corners = np.stack([middle[0] + reach * np.cos(turn), middle[1] + reach * np.sin(turn)], -1)
+        draw.polygon([tuple(c) for c in corners.tolist()], fill=255)
+    alpha = np.asarray(mask.filter(ImageFilter.BoxBlur(0.7))) * _BYTE
     colour = np.zeros((h, w, 3), np.float32)
     x0, y0, x1, y1 = mask.getbbox() or (0, 0, 1, 1)
     # One pixel more on each side for the softened edge.
@@ -387,7 +389,7 @@ def _foreground(canvas: _Canvas) -> Layer:
     )
     if rng.random() < 0.5:
         tone = np.array(canvas.skin if rng.random() < 0.3 else canvas.colour(), np.float32) / 255
-        shade = np.float32(0.6) + np.float32(0.4) * noise.crop(rng, "fbm", (h, w), 2)
+        shade = 0.6 + 0.4 * noise.crop(rng, "fbm", (h, w), 2)
         return alpha, np.stack([shade * c for c in tone], -1)
     return alpha, sample_background(rng, (h, w), blur=0.03)
 
@@ -409,15 +411,15 @@ def _strands(canvas: _Canvas) -> Layer:
         x = start[0] + np.cos(a) * t * canvas.face - np.sin(a) * curve
         y = start[1] + np.sin(a) * t * canvas.face + np.cos(a) * curve
         draw.line(
-            [(2 * px, 2 * py) for px, py in zip(x, y)],
+            [tuple(p) for p in (2 * np.stack([x, y], -1)).tolist()],
             fill=int(rng.uniform(150, 255)),
             width=max(1, round(wide)),
             joint="curve",
         )
         start = start + rng.normal(0, 0.05, 2) * canvas.face
-    alpha = np.asarray(mask.reduce(2)) * np.float32(1 / 255)
+    alpha = np.asarray(mask.reduce(2)) * _BYTE
     tone = np.array(canvas.colour(0, 0.6), np.float32) / 255
-    shade = np.float32(0.5) + np.float32(0.8) * noise.crop(rng, "rough", (h, w), 1)
+    shade = 0.5 + 0.8 * noise.crop(rng, "rough", (h, w), 1)
     return alpha, np.minimum(np.stack([shade * c for c in tone], -1), 1)
 
 
@@ -428,9 +430,9 @@ def _veil(canvas: _Canvas) -> Layer:
     kind = ("fbm", "ridged", "billow", "smooth", "spots")[int(rng.random() * 5)]
     field = noise.crop(rng, kind, (h, w), float(rng.uniform(0.7, 3)))
     alpha = np.clip(
-        field * np.float32(rng.uniform(0.7, 1.5)) - np.float32(rng.uniform(0.2, 0.7)),
+        field * rng.uniform(0.7, 1.5) - rng.uniform(0.2, 0.7),
         0,
-        np.float32(rng.uniform(0.2, 0.6)),
+        rng.uniform(0.2, 0.6),
     )
     tone = np.array(canvas.colour(0.5, 1) if rng.random() < 0.8 else canvas.colour(), np.float32) / 255
     return alpha, np.broadcast_to(tone, (h, w, 3)).copy()
@@ -452,7 +454,7 @@ def _caption(canvas: _Canvas) -> Layer:
     if rng.random() < 0.25:
         mask = mask.rotate(float(rng.uniform(-45, 45)), Image.Resampling.BILINEAR)
     tone = np.array(canvas.colour(0.7, 1) if rng.random() < 0.7 else canvas.colour(), np.float32) / 255
-    return np.asarray(mask) * np.float32(1 / 255), np.broadcast_to(tone, (h, w, 3)).copy()
+    return np.asarray(mask) * _BYTE, np.broadcast_to(tone, (h, w, 3)).copy()
 
 
 def _edge(canvas: _Canvas) -> Layer:
@@ -466,8 +468,8 @@ def _edge(canvas: _Canvas) -> Layer:
         rows, columns = max(1, int(h * depth)), max(1, int(w * depth))
         alpha[(slice(rows), slice(-rows, None), slice(None), slice(None))[side],
               (slice(None), slice(None), slice(columns), slice(-columns, None))[side]] = 1  # fmt: skip
-    tone = np.zeros(3, np.float32) if rng.random() < 0.6 else np.array(canvas.colour(), np.float32) / 255
-    return alpha, np.broadcast_to(tone, (h, w, 3)).copy()
+    tone = (0, 0, 0) if rng.random() < 0.6 else canvas.colour()
+    return alpha, np.full((h, w, 3), np.array(tone, np.float32) / 255, np.float32)
 
 
 _PAINTERS: dict[str, tuple[Callable[[_Canvas], Layer], float, float]] = {
@@ -533,7 +535,7 @@ def _shadow(canvas: _Canvas, alpha: Array, strength: float) -> Array:
     grid = (1, 0, -float(shift[0]), 0, 1, -float(shift[1]))
     coarse = coarse.transform(coarse.size, Image.Transform.AFFINE, grid, Image.Resampling.BILINEAR)
     coarse = coarse.filter(ImageFilter.BoxBlur(max(0.5, 0.03 * canvas.face / 4)))
-    return np.asarray(coarse.resize((w, h), Image.Resampling.BILINEAR)) * np.float32(1 / 255)
+    return np.asarray(coarse.resize((w, h), Image.Resampling.BILINEAR)) * _BYTE
 
 
 def composite(image: NDArray[np.floating], layer: Occlusion) -> Array:

@@ -16,24 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from facezoo.errors import ImageError, InputError
+from facezoo.mesh.io.colour import linear_to_srgb, srgb_to_linear
 from facezoo.synth import noise
 
 Array = NDArray[np.float32]
 _LEVELS = 256
-
-
-def srgb_to_linear(value: NDArray[np.floating]) -> Array:
-    """Decode sRGB (IEC 61966-2-1) values in [0, 1], any shape, to linear light."""
-    v = np.asarray(value, np.float32)
-    return np.where(
-        v <= 0.04045, v / np.float32(12.92), ((v + np.float32(0.055)) / np.float32(1.055)) ** 2.4
-    ).astype(np.float32)
-
-
-def linear_to_srgb(value: NDArray[np.floating]) -> Array:
-    """Encode linear light in [0, 1], any shape, as sRGB (IEC 61966-2-1)."""
-    v = np.clip(np.asarray(value, np.float32), 0, 1)
-    return np.where(v <= 0.0031308, v * np.float32(12.92), 1.055 * v ** (1 / 2.4) - 0.055).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -160,9 +147,8 @@ def sample_sensor(rng: np.random.Generator, severity: float | None = None) -> Se
 
 def _curves(p: SensorParams) -> NDArray[np.uint8]:
     """One table (3, 256) sRGB -> sRGB for exposure, white balance, gamma, contrast and haze."""
-    linear = srgb_to_linear(np.linspace(0, 1, _LEVELS))
-    v = linear_to_srgb(linear[None] * np.array(p.exposure, np.float32)[:, None])
-    v = v**p.gamma
+    linear = srgb_to_linear(np.linspace(0, 1, _LEVELS, dtype=np.float32))
+    v = linear_to_srgb(linear[None] * np.array(p.exposure)[:, None]).astype(np.float64) ** p.gamma
     if p.contrast != 1:
         # A smooth S through 0, 0.5 and 1: soft shoulders instead of clipping.
         v = np.clip(v, 1e-6, 1 - 1e-6)
@@ -196,9 +182,8 @@ def _fringes(image: Image.Image, amount: float) -> Image.Image:
     for plane, factor in ((red, 1 - amount), (blue, 1 + amount)):
         grid = (factor, 0, (w - w * factor) / 2, 0, factor, (h - h * factor) / 2)
         scaled = plane.transform(image.size, Image.Transform.AFFINE, grid, Image.Resampling.BILINEAR)
-        edge = 1 + int(
-            abs(amount) * max(w, h)
-        )  # where a shrunken plane has nothing to show, keep the old one
+        # Where a shrunken plane has nothing to show, keep the old one.
+        edge = 1 + int(abs(amount) * max(w, h))
         if min(w, h) > 2 * edge:
             inner = (edge, edge, w - edge, h - edge)
             plane.paste(scaled.crop(inner), inner)
@@ -210,7 +195,7 @@ def _fringes(image: Image.Image, amount: float) -> Image.Image:
 def _corner_loss(h: int, w: int) -> Array:
     """Squared distance from the centre (h, 3 w), 1 in the corners, repeated for three channels."""
     y, x = np.linspace(-1, 1, h, dtype=np.float32), np.linspace(-1, 1, w, dtype=np.float32)
-    return ((y[:, None] ** 2 + x[None] ** 2) / 2).repeat(3, 1)
+    return ((y[:, None] ** 2 + x[None] ** 2) / 2).repeat(3, 1).astype(np.float32)
 
 
 def _noise(rng: np.random.Generator, p: SensorParams, h: int, w: int) -> Array:
@@ -226,7 +211,7 @@ def _noise(rng: np.random.Generator, p: SensorParams, h: int, w: int) -> Array:
             for _ in range(3 if p.noise_colour > 0.3 else 1)
         ]
         field = np.stack(planes * (3 // len(planes)), -1).reshape(h, 3 * w)
-        return field * np.float32(1.5)  # interpolation lowers the variance
+        return (field * 1.5).astype(np.float32)  # interpolation lowers the variance
     if p.noise_colour < 0.3:
         return noise.white(rng, (h, w)).repeat(3, 1)
     return noise.white(rng, (h, 3 * w))
@@ -271,7 +256,7 @@ def apply_sensor(
     p = sample_sensor(rng) if params is None else params
     h, w = image.shape[:2]
     side = max(h, w)
-    picture = Image.fromarray((np.clip(image, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8))
+    picture = Image.fromarray((np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8))
     if p.motion * side > 1:
         picture = _trail(picture, p.motion * side, p.motion_angle)
     if p.fringe:
@@ -303,7 +288,7 @@ def apply_sensor(
         )
     if p.jpeg:
         picture = _jpeg(picture, p.jpeg)
-    return np.asarray(picture).astype(np.float32) * np.float32(1 / 255)
+    return np.asarray(picture).astype(np.float32) * (1 / 255)
 
 
 def _expose(rng: np.random.Generator, picture: Image.Image, p: SensorParams) -> Image.Image:

@@ -8,10 +8,9 @@ darkens light and dark skin by the same factor and shifts its hue as it should.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import NamedTuple
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +19,11 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
 from facezoo.errors import InputError, unknown_name
+from facezoo.mesh.io.colour import srgb_to_linear
 from facezoo.synth import noise
-from facezoo.synth.sensor import srgb_to_linear
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
+"""Computed in float32; the alias is loose because scalars of either width meet it."""
 Indices = NDArray[np.int64]
 
 BEARDS = ("none", "shadow", "stubble", "full", "goatee", "circle", "moustache", "pencil", "handlebar", "soul_patch",
@@ -39,6 +39,10 @@ _HAIR = np.array([
     [0.007, 0.006, 0.006], [0.026, 0.015, 0.010], [0.070, 0.038, 0.021], [0.150, 0.092, 0.052], [0.330, 0.225, 0.115],
     [0.480, 0.370, 0.220], [0.090, 0.030, 0.014], [0.210, 0.070, 0.022], [0.210, 0.205, 0.200], [0.560, 0.550, 0.530],
 ])  # fmt: skip
+
+
+def _decode(srgb: NDArray) -> Array:
+    return srgb_to_linear(np.asarray(srgb, np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,11 +173,11 @@ def _dyed(rng: np.random.Generator, natural: tuple[float, float, float]) -> tupl
     chance = rng.random()
     if chance > 0.1:
         return natural
-    rgb = _HAIR[int(rng.integers(8))] if chance > 0.04 else srgb_to_linear(rng.random(3) ** 1.5)
+    rgb = _HAIR[int(rng.integers(8))] if chance > 0.04 else _decode(rng.random(3) ** 1.5)
     return float(rgb[0]), float(rgb[1]), float(rgb[2])
 
 
-def sample_traits(rng: np.random.Generator, **given: object) -> SkinTraits:
+def sample_traits(rng: np.random.Generator, **given: Any) -> SkinTraits:
     """Draw a person; what is given is kept and what depends on it follows.
 
     Args:
@@ -191,23 +195,22 @@ def sample_traits(rng: np.random.Generator, **given: object) -> SkinTraits:
     if not set(given) <= fields:
         raise unknown_name("skin trait", sorted(set(given) - fields)[0], fields)
 
-    def trait(name: str, draw: Callable[[], object]) -> object:
-        value = draw()  # drawn even when given, so that one override does not reshuffle the rest
-        return given.get(name, value)
-
-    melanin = float(trait("melanin", lambda: rng.random() ** 1.25))  # type: ignore[arg-type]
-    age = float(trait("age", lambda: float(np.clip(rng.gamma(4.5, 8.5), 3, 90))))  # type: ignore[arg-type]
-    masculine = float(
-        trait("masculine", lambda: np.clip(rng.choice([0.12, 0.88]) + rng.normal(0, 0.12), 0, 1))
-    )  # type: ignore[arg-type]
+    # Drawn even when given, so that one override does not reshuffle the rest.
+    drawn = (
+        rng.random() ** 1.25,
+        np.clip(rng.gamma(4.5, 8.5), 3, 90),
+        rng.integers(2) * 0.76 + rng.normal(0.12, 0.12),
+    )
+    melanin, age = float(given.get("melanin", drawn[0])), float(given.get("age", drawn[1]))
+    masculine = float(given.get("masculine", np.clip(drawn[2], 0, 1)))
     man = masculine > 0.5 and age > 16
     natural = sample_hair_colour(rng, melanin, age)
     dyed = _dyed(rng, natural)
-    styles = np.array([3.2, 1.5, 1.8, 2.4, 0.7, 0.8, 0.9, 0.3, 0.25, 0.25, 0.3, 0.2, 0.6, 0.2])
+    styles = np.array([3.2, 1.5, 1.8, 2.4, 0.7, 0.8, 0.9, 0.3, 0.25, 0.25, 0.3, 0.2, 0.35, 0.2])
     beard = str(rng.choice(BEARDS, p=styles / styles.sum()))
     brow = str(rng.choice(BROWS, p=[0.66, 0.09, 0.08, 0.05, 0.07, 0.03, 0.02]))
     recede = max(0.0, rng.normal(-0.008 + 0.0003 * age, 0.009))
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "melanin": melanin, "age": age, "masculine": masculine,
         "redness": float(rng.beta(2, 3)), "hair": dyed,
         "body_hair": given.get("hair", natural),
@@ -224,7 +227,7 @@ def sample_traits(rng: np.random.Generator, **given: object) -> SkinTraits:
         raise unknown_name("beard", str(values["beard"]), BEARDS)
     if values["brow"] not in BROWS:
         raise unknown_name("brow", str(values["brow"]), BROWS)
-    return SkinTraits(**values)  # type: ignore[arg-type]
+    return SkinTraits(**values)
 
 
 def skin_tone(melanin: float, redness: float, yellowness: float = 0.0) -> Array:
@@ -333,31 +336,61 @@ _TEXEL = 0.00052
 """Metres a texel of the skin's noise; two atlas periods go around the head."""
 
 
-def _read(position: NDArray, uv: NDArray) -> NDArray:
-    """Positions (N, 3) at texture points (N, 2)."""
-    s = position.shape[0]
-    columns = np.clip((uv[:, 0] * s).astype(int), 0, s - 1)
-    rows = np.clip(((1 - uv[:, 1]) * s).astype(int), 0, s - 1)
-    return position[rows, columns]
+class _Survey:
+    """A layout's texels as points in space, and the ways to measure from them."""
+
+    def __init__(self, layout: FaceLayout, size: int) -> None:
+        step = layout.mask.shape[0] / size
+        pick = np.minimum((np.arange(size) + 0.5) * step, layout.mask.shape[0] - 1).astype(int)
+        self.size = size
+        self.mask = np.asarray(layout.mask, bool)[np.ix_(pick, pick)]
+        nearest = distance_transform_edt(~self.mask, return_distances=False, return_indices=True)
+        self.position = np.asarray(layout.position, float)[np.ix_(pick, pick)][nearest[0], nearest[1]]
+        self.flat = self.position.reshape(-1, 3)
+
+    def read(self, uv: NDArray) -> NDArray:
+        """Positions (N, 3) at texture points (N, 2)."""
+        points = np.atleast_2d(np.asarray(uv, float))
+        columns = np.clip((points[:, 0] * self.size).astype(int), 0, self.size - 1)
+        rows = np.clip(((1 - points[:, 1]) * self.size).astype(int), 0, self.size - 1)
+        return self.position[rows, columns]
+
+    def line(self, uv: NDArray, closed: bool = False) -> NDArray:
+        """Positions (N, 3) along a polyline, every half texel."""
+        points = np.asarray(uv, float)
+        if closed:
+            points = np.concatenate([points, points[:1]])
+        at = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+        grid = np.linspace(0, at[-1], max(8, int(at[-1] * self.size * 2)))
+        return self.read(np.stack([np.interp(grid, at, points[:, i]) for i in (0, 1)], -1))
+
+    def distance(self, points: NDArray) -> NDArray:
+        """Metres (S²,) from every texel to the nearest of some positions."""
+        return cKDTree(points).query(self.flat)[0]
+
+    def covered(self, outline: NDArray) -> NDArray[np.bool_]:
+        """Texels (S, S) whose centre lies inside a closed outline."""
+        image = Image.new("L", (4 * self.size, 4 * self.size))
+        points = (np.asarray(outline, float) * [1, -1] + [0, 1]) * 4 * self.size
+        ImageDraw.Draw(image).polygon([tuple(p) for p in points.tolist()], fill=255)
+        return np.asarray(image.reduce(4)) > 127
+
+    def signed(self, outline: NDArray) -> NDArray:
+        """Metres (S²,) to a closed outline, negative inside, at most 0.05."""
+        d = np.minimum(self.distance(self.line(outline, closed=True)), 0.05)
+        return np.where(self.covered(outline).ravel(), -d, d)
+
+    def bump(self, uv: NDArray, radius: float) -> NDArray:
+        """1 at any of some texture points, falling as a Gaussian of the distance in space."""
+        return np.exp(-0.5 * (self.distance(self.read(uv)) / radius) ** 2)
+
+    def blob(self, centre: NDArray, radii: tuple[float, float, float]) -> NDArray:
+        """An axis-aligned Gaussian blob around a position."""
+        return np.exp(-0.5 * (((self.flat - centre) / radii) ** 2).sum(1))
 
 
-def _dense(line: NDArray, closed: bool, size: int) -> NDArray:
-    """Resample a polyline (N, 2) at half a texel."""
-    points = np.asarray(line, float)
-    if closed:
-        points = np.concatenate([points, points[:1]])
-    at = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    count = max(8, int(at[-1] * size * 2))
-    grid = np.linspace(0, at[-1], count)
-    return np.stack([np.interp(grid, at, points[:, i]) for i in (0, 1)], -1)
-
-
-def _covered(polygon: NDArray, size: int) -> NDArray[np.bool_]:
-    """Texels (S, S) whose centre lies inside a closed outline."""
-    image = Image.new("L", (4 * size, 4 * size))
-    points = np.asarray(polygon, float) * [1, -1] + [0, 1]
-    ImageDraw.Draw(image).polygon([(float(x), float(y)) for x, y in points * 4 * size], fill=255)
-    return np.asarray(image.reduce(4)) > 127
+def _f32(value: NDArray) -> Array:
+    return np.asarray(value, np.float32)
 
 
 def _lids(outline: NDArray) -> tuple[NDArray, NDArray]:
@@ -369,128 +402,122 @@ def _lids(outline: NDArray) -> tuple[NDArray, NDArray]:
     return (one, two) if one[:, 1].mean() >= two[:, 1].mean() else (two, one)
 
 
+def _measure_eye(survey: _Survey, outline: NDArray, side: int) -> _Eye:
+    inside = survey.signed(outline)
+    texels = np.flatnonzero(inside < 0.022)
+    upper, lower = (_f32(survey.distance(survey.line(lid))[texels]) for lid in _lids(outline))
+    offset = survey.flat[texels] - survey.line(outline, closed=True).mean(0)
+    return _Eye(texels, _f32(inside[texels]), upper, lower, _f32(side * offset[:, 0]), _f32(offset[:, 1]))
+
+
+def _measure_brow(survey: _Survey, polyline: NDArray) -> _Brow:
+    line = np.asarray(polyline, float)
+    # Continued at both ends, so that texels beyond them measure along it too.
+    before, after = line[:1] * 1.25 - line[1:2] * 0.25, line[-1:] * 1.25 - line[-2:-1] * 0.25
+    dense = survey.line(np.concatenate([before, line, after]))
+    arc = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(dense, axis=0), axis=1))])
+    ends = [int(np.linalg.norm(dense - survey.read(tip), axis=1).argmin()) for tip in (line[0], line[-1])]
+    d, index = cKDTree(dense).query(survey.flat)
+    texels = np.flatnonzero(d < 0.014)
+    length = max(float(arc[ends[1]] - arc[ends[0]]), 1e-4)
+    along = (arc[index[texels]] - arc[ends[0]]) / length
+    above = survey.flat[texels, 1] >= dense[index[texels], 1]
+    return _Brow(texels, _f32(along), _f32(d[texels] * np.where(above, 1, -1)), length)
+
+
+def _measure_metric(survey: _Survey) -> NDArray:
+    """Metres (2, S²) around the head by azimuth and down it: isotropic, and seamless when read periodically."""
+    flat, skin = survey.flat, survey.flat[survey.mask.ravel()]
+    spine = (skin.min(0) + skin.max(0)) / 2
+    radius = noise.ATLAS * _TEXEL / np.pi
+    across, deep = flat[:, 0] - spine[0], flat[:, 2] - spine[2]
+    # Height on the flanks, arc length on the dome, where height alone would stretch the noise.
+    rise = flat[:, 1] - (skin[:, 1].max() - radius)
+    down = np.where(rise > 0, -np.arctan2(rise, np.hypot(across, deep)) * radius, -rise)
+    return np.stack([np.arctan2(across, deep) * radius, down])
+
+
+def _measure_fields(
+    survey: _Survey, layout: FaceLayout, mouth: NDArray, lips: NDArray, beard: NDArray
+) -> Array:
+    """Regional weights (K, S²): ``FIELDS``, then random smooth functions of the position."""
+    flat = survey.flat
+    brows = survey.read(np.stack([layout.brow_left[0], layout.brow_right[0]])).mean(0)
+    eyes = [survey.line(e, closed=True).mean(0) for e in (layout.eye_left, layout.eye_right)]
+    facing = flat[:, 2] > mouth[2] - 0.07
+    throat = survey.read(layout.neck_line)[:, 1].mean()
+    named = {
+        "cheek": survey.bump(layout.cheeks, 0.017),
+        "nose": survey.bump(layout.nose_tip, 0.012),
+        "forehead": survey.blob(brows + [0, 0.03, 0], (0.05, 0.02, 9)) * facing,
+        "chin": survey.blob(mouth + [0, -0.03, -0.004], (0.016, 0.016, 0.024)),
+        "under_eye": sum(survey.blob(e - [0, 0.0145, 0], (0.014, 0.006, 0.02)) for e in eyes),
+        "ear": survey.bump(layout.ears, 0.022),
+        "jaw": np.clip(-beard / 0.008, 0, 1),
+        "neck": 1 / (1 + np.exp((flat[:, 1] - throat) / 0.006)),
+        "muzzle": np.exp(-0.5 * (np.maximum(lips, 0) / 0.012) ** 2),
+        "nostril": survey.bump(layout.nostrils, 0.0032),
+        "glabella": survey.blob(brows, (0.006, 0.009, 0.03)),
+    }
+    waves = np.random.default_rng(3)  # fixed: part of the layout, not of a person
+    smooth = np.ones((_SMOOTH, len(flat)))
+    for _ in range(2):  # products of two waves are blobs, single waves are stripes
+        directions = waves.normal(0, 1, (_SMOOTH, 3))
+        length = np.exp(waves.uniform(np.log(15), np.log(50), _SMOOTH)) / np.linalg.norm(directions, axis=1)
+        phase = waves.uniform(0, 2 * np.pi, _SMOOTH)
+        smooth *= np.sin((directions * length[:, None]) @ flat.T + phase[:, None])
+    return _f32(np.concatenate([np.stack([named[name] for name in FIELDS]), smooth]))
+
+
 @lru_cache(maxsize=8)
 def _geometry(layout: FaceLayout, size: int) -> _Geometry:
     """Measure a layout at a texture size; about half a second, once."""
-    step = layout.mask.shape[0] / size
-    pick = np.minimum((np.arange(size) + 0.5) * step, layout.mask.shape[0] - 1).astype(int)
-    mask = np.asarray(layout.mask, bool)[np.ix_(pick, pick)]
-    nearest = distance_transform_edt(~mask, return_distances=False, return_indices=True)
-    position = np.asarray(layout.position, float)[np.ix_(pick, pick)][nearest[0], nearest[1]]
-    flat = position.reshape(-1, 3)
-
-    def distance(points: NDArray, limit: float = np.inf) -> NDArray:
-        return cKDTree(points).query(flat, distance_upper_bound=limit)[0]
-
-    def outline(polygon: NDArray, limit: float) -> NDArray:
-        d = np.minimum(distance(_read(position, _dense(polygon, True, size)), limit), limit)
-        return np.where(_covered(polygon, size).ravel(), -d, d)
-
-    def bump(points: NDArray, radius: float) -> NDArray:
-        """1 at any of the texture points, falling as a Gaussian in space."""
-        d = distance(_read(position, np.atleast_2d(np.asarray(points, float))))
-        return np.exp(-0.5 * (d / radius) ** 2)
-
-    eyes, centres = [], []
-    for side, polygon in ((1, layout.eye_left), (-1, layout.eye_right)):
-        inside = outline(polygon, 0.03)
-        texels = np.flatnonzero(inside < 0.022)
-        upper, lower = (distance(_read(position, _dense(lid, False, size)))[texels] for lid in _lids(polygon))
-        centre = _read(position, _dense(polygon, True, size)).mean(0)
-        offset = flat[texels] - centre
-        eyes.append(
-            _Eye(
-                texels,
-                *(np.float32(v) for v in (inside[texels], upper, lower, side * offset[:, 0], offset[:, 1])),
-            )
-        )
-        centres.append(centre)
-    brows = []
-    for polyline in (layout.brow_left, layout.brow_right):
-        line = np.asarray(polyline, float)
-        # Continued at both ends, so that texels beyond them measure along it too.
-        line = np.concatenate(
-            [line[:1] * 1.25 - line[1:2] * 0.25, line, line[-1:] * 1.25 - line[-2:-1] * 0.25]
-        )
-        dense = _read(position, _dense(line, False, size))
-        arc = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(dense, axis=0), axis=1))])
-        ends = [
-            int(np.linalg.norm(dense - _read(position, p[None]), axis=1).argmin())
-            for p in (line[1], line[-2])
-        ]
-        d, index = cKDTree(dense).query(flat)
-        texels = np.flatnonzero(d < 0.014)
-        length = float(arc[ends[1]] - arc[ends[0]])
-        along = (arc[index[texels]] - arc[ends[0]]) / length
-        across = d[texels] * np.where(flat[texels, 1] >= dense[index[texels], 1], 1, -1)
-        brows.append(_Brow(texels, np.float32(along), np.float32(across), length))
-
-    upper, lower = outline(layout.lip_upper, 0.05), outline(layout.lip_lower, 0.05)
-    lips = np.flatnonzero(np.minimum(upper, lower) < 0.008)
-    middle = _read(
-        position, np.concatenate([_dense(p, True, size) for p in (layout.lip_upper, layout.lip_lower)])
-    ).mean(0)
-    above_it = np.maximum.accumulate(_covered(layout.lip_upper, size), axis=0)
-    below_it = np.maximum.accumulate(_covered(layout.lip_lower, size)[::-1], axis=0)[::-1]
-    mouth = np.flatnonzero(above_it.ravel() & below_it.ravel() & (upper > 0) & (lower > 0))
-    beard, moustache = outline(layout.beard, 0.05), outline(layout.moustache, 0.05)
-    hair = np.flatnonzero((np.minimum(beard, moustache) < 0.006) & (np.minimum(upper, lower) > -0.001))
-    scalp_inside = outline(layout.scalp, 0.06)
-    scalp = np.flatnonzero(scalp_inside < 0.008)
-
-    brow_mid = (_read(position, np.array([layout.brow_left[0], layout.brow_right[0]]))).mean(0)
-    level = _read(position, np.asarray(layout.neck_line, float))[:, 1].mean()
-    neck = 1 / (1 + np.exp((flat[:, 1] - level) / 0.006))
-    brow_y = brow_mid[1]
-    forehead = np.exp(-0.5 * ((flat[:, 1] - brow_y - 0.03) / 0.02) ** 2 - 0.5 * (flat[:, 0] / 0.05) ** 2) * (
-        flat[:, 2] > middle[2] - 0.07
+    survey = _Survey(layout, size)
+    flat = survey.flat
+    upper, lower = survey.signed(layout.lip_upper), survey.signed(layout.lip_lower)
+    either = np.minimum(upper, lower)
+    beard, moustache = survey.signed(layout.beard), survey.signed(layout.moustache)
+    roots = survey.signed(layout.scalp)
+    mouth = np.concatenate([survey.line(p, closed=True) for p in (layout.lip_upper, layout.lip_lower)]).mean(
+        0
     )
-    chin = np.linalg.norm((flat - middle - [0, -0.03, -0.004]) / [1, 1, 1.5], axis=1)
-    glabella = np.exp(-0.5 * ((flat - brow_mid) ** 2 / [0.006**2, 0.009**2, 0.03**2]).sum(1))
-    under = sum(
-        np.exp(-0.5 * ((flat - c - [0, -0.0145, 0]) ** 2 / [0.014**2, 0.006**2, 0.02**2]).sum(1))
-        for c in centres
-    )
-    named = [
-        bump(layout.cheeks, 0.017), bump(layout.nose_tip, 0.012), forehead, np.exp(-0.5 * (chin / 0.016) ** 2), under,
-        bump(layout.ears, 0.022), np.clip(-beard / 0.008, 0, 1), neck,
-        np.exp(-0.5 * (np.maximum(np.minimum(upper, lower), 0) / 0.012) ** 2), bump(layout.nostrils, 0.0032), glabella,
-    ]  # fmt: skip
-    waves = np.random.default_rng(3)  # fixed: part of the layout, not of a person
-    directions = waves.normal(0, 1, (_SMOOTH, 3)) * np.exp(
-        waves.uniform(np.log(18), np.log(90), (_SMOOTH, 1))
-    )
-    smooth = np.sin(flat @ directions.T + waves.uniform(0, 6.28, _SMOOTH)).T
-    fields = np.concatenate([np.stack(named), smooth]).astype(np.float32)
-
-    # Noise is read by azimuth and height, whole periods around the head: no seam at the back, millimetres everywhere.
-    skin = flat[mask.ravel()]
-    spine = (skin.min(0) + skin.max(0)) / 2
-    radius = noise.ATLAS * _TEXEL / np.pi
-    around = np.arctan2(flat[:, 0] - spine[0], flat[:, 2] - spine[2])
-    # Height on the flanks, arc length on the dome, where height alone would stretch the noise.
-    crown = skin[:, 1].max() - radius
-    dome = np.arctan2(flat[:, 1] - crown, np.hypot(flat[:, 0] - spine[0], flat[:, 2] - spine[2])) * radius
-    down = np.where(flat[:, 1] > crown, -dome, crown - flat[:, 1])
-    metric = np.stack([around * radius, down])
-    columns = np.floor(around / np.pi * noise.ATLAS).astype(np.int64) % noise.ATLAS
-    rows = np.floor(down / _TEXEL).astype(np.int64) % noise.ATLAS
-    lowest = middle[1] - 0.05
-    face = np.flatnonzero(
-        mask.ravel() & (flat[:, 1] > lowest) & (flat[:, 2] > middle[2] - 0.09) & (scalp_inside > 0)
-    )
-    part = flat[hair] - middle
+    # Between the lips: an upper-lip texel somewhere above, a lower-lip texel somewhere below.
+    under = np.maximum.accumulate(survey.covered(layout.lip_upper), axis=0)
+    over = np.maximum.accumulate(survey.covered(layout.lip_lower)[::-1], axis=0)[::-1]
+    lips = np.flatnonzero(either < 0.008)
+    hair = np.flatnonzero((np.minimum(beard, moustache) < 0.006) & (either > -0.001))
+    scalp = np.flatnonzero(roots < 0.008)
+    front = (flat[:, 1] > mouth[1] - 0.05) & (flat[:, 2] > mouth[2] - 0.09) & (roots > 0)
+    metric = _measure_metric(survey)
+    columns, rows = np.floor(metric / _TEXEL).astype(np.int64) % noise.ATLAS
     return _Geometry(
-        size, fields, rows * 2 * noise.ATLAS + columns, (brows[0], brows[1]), (eyes[0], eyes[1]),
-        lips, np.float32(upper[lips]), np.float32(lower[lips]), np.float32(flat[lips, 0] - middle[0]), mouth, np.float32(metric), hair, np.float32(beard[hair]), np.float32(moustache[hair]), np.float32(np.abs(part[:, 0])), np.float32(part[:, 1]),
-        scalp, np.float32(scalp_inside[scalp]), np.float32(np.abs(flat[scalp, 0] - middle[0])), face,
-    )  # fmt: skip
+        size=size,
+        fields=_measure_fields(survey, layout, mouth, either, beard),
+        metric=_f32(metric),
+        noise_at=rows * 2 * noise.ATLAS + columns,
+        brows=(_measure_brow(survey, layout.brow_left), _measure_brow(survey, layout.brow_right)),
+        eyes=(_measure_eye(survey, layout.eye_left, 1), _measure_eye(survey, layout.eye_right, -1)),
+        lips=lips,
+        lip_upper=_f32(upper[lips]),
+        lip_lower=_f32(lower[lips]),
+        lip_side=_f32(flat[lips, 0] - mouth[0]),
+        mouth=np.flatnonzero(under.ravel() & over.ravel() & (either > 0)),
+        hair=hair,
+        beard=_f32(beard[hair]),
+        moustache=_f32(moustache[hair]),
+        side=_f32(np.abs(flat[hair, 0] - mouth[0])),
+        above=_f32(flat[hair, 1] - mouth[1]),
+        scalp=scalp,
+        scalp_inside=_f32(roots[scalp]),
+        front=_f32(np.abs(flat[scalp, 0] - mouth[0])),
+        face=np.flatnonzero(survey.mask.ravel() & front),
+    )
 
 
 # ---- painting -------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=None)
+@cache
 def _doubled(kind: str) -> Array:
     """An atlas twice along each axis, flat: an offset look-up needs no modulo."""
     return np.tile(noise.atlas(kind), (2, 2)).ravel()
@@ -528,16 +555,16 @@ class _Face:
     def hairs(self, texels: Indices) -> Array:
         """Hair that hangs or curls, at texels of beard or scalp: strands of random width and slant, or curls."""
         if self.rng.random() < 0.3:
-            return self.noise(("rough", "billow")[int(self.rng.random() * 2)], texels)
+            return self.noise("rough", texels)
         around, down = self.g.metric[0][texels], self.g.metric[1][texels]
         fine = np.float32(np.exp(self.rng.uniform(np.log(2500), np.log(9000))))
-        long, slant = np.float32(self.rng.uniform(0.12, 0.5)), np.float32(self.rng.normal(0, 0.25))
+        long, slant = self.rng.uniform(0.12, 0.5), self.rng.normal(0, 0.25)
         return self.strands((around + slant * down) * fine, down * fine * long)
 
     def blend(self, texels: Indices, alpha: Array, colour: NDArray, gloss: float | None = None) -> None:
         """Cover texels by a colour: (3,) or (3, N)."""
         tone = np.asarray(colour, np.float32).reshape(3, -1)
-        for plane, c in zip(self.rgb, tone):
+        for plane, c in zip(self.rgb, tone, strict=True):
             old = plane[texels]
             plane[texels] = old + (c - old) * alpha
         if gloss is not None:
@@ -573,46 +600,42 @@ def _skin(face: _Face) -> None:
     put("muzzle", 0.06 * calm, 0.04)
     put("nostril", 1.5, 0.6, 0.3)
     put("glabella", 0.05, 0.05)
-    weights[:, len(FIELDS) :] = rng.normal(0, [[0.028], [0.035]], (2, _SMOOTH)) * (0.6 + 0.8 * old)
+    weights[:, len(FIELDS) :] = rng.normal(0, [[0.05], [0.06]], (2, _SMOOTH)) * (0.6 + 0.8 * old)
     melanin, blood = weights.astype(np.float32) @ g.fields
     rough = np.float32(calm * np.exp(rng.normal(0, 0.35)) * (1 + 0.5 * old))
-    grain = face.noise("rough") - np.float32(0.5)
-    patches = face.noise("fbm") - np.float32(0.5)
-    melanin += rough * (np.float32(0.16) * grain + np.float32(0.10) * patches)
-    blood += rough * (np.float32(0.15) * (face.noise("fbm") - np.float32(0.5)) - np.float32(0.08) * grain)
+    grain = face.noise("rough") - 0.5
+    patches = face.noise("fbm") - 0.5
+    melanin += rough * (0.16 * grain + 0.10 * patches)
+    blood += rough * (0.15 * (face.noise("fbm") - 0.5) - 0.08 * grain)
     sun = g.fields[at["cheek"]] + g.fields[at["nose"]] + g.fields[at["forehead"]]
     if t.freckles > 0.02:
         amount = t.freckles * calm
         dots = np.clip((face.noise("spots") - np.float32(1 - 0.95 * min(1, amount * 1.3))) * 4, 0, 1)
-        melanin += dots * np.minimum(sun + np.float32(0.25 * amount), 1) * np.float32(rng.uniform(0.2, 0.65))
+        melanin += dots * np.minimum(sun + np.float32(0.25 * amount), 1) * rng.uniform(0.2, 0.65)
     if old > 0.3:  # age spots
-        spots = np.clip((face.noise("cells") - np.float32(0.97)) * 30, 0, 1) * (patches > 0)
+        spots = np.clip((face.noise("cells") - 0.97) * 30, 0, 1) * (patches > 0)
         melanin += spots * np.float32(rng.uniform(0, 0.5) * old)
     if t.blemishes > 0.1:
         where = face.noise("spots") > np.float32(1 - 0.12 * t.blemishes * calm)
-        blood += where * np.float32(rng.uniform(0.2, 0.7))
+        blood += where * rng.uniform(0.2, 0.7)
     if rng.random() < 0.008:  # vitiligo
         melanin -= _step(face.noise("fbm"), 0.72, 0.76) * np.float32(0.2 + 1.6 * t.melanin)
     if rng.random() < 0.008:  # port-wine stain
-        blood += _step(face.noise("fbm"), 0.8, 0.85) * np.float32(rng.uniform(0.4, 1.0))
+        blood += _step(face.noise("fbm"), 0.8, 0.85) * rng.uniform(0.4, 1.0)
     if rng.random() < 0.05:  # sunburn or cold
-        blood += np.minimum(sun, 1) * np.float32(rng.uniform(0.2, 0.5))
+        blood += np.minimum(sun, 1) * rng.uniform(0.2, 0.5)
     # Dark skin hides blood.
     blood *= np.float32(1 - 0.45 * t.melanin)
     tone = skin_tone(t.melanin, t.redness, float(rng.normal(0, 1.8)))
     for c in range(3):
         face.rgb[c] = np.exp(melanin * -_MELANIN[c] + blood * -_BLOOD[c]) * tone[c]
-    shine = (
-        g.fields[at["nose"]] * np.float32(0.2)
-        + g.fields[at["forehead"]] * np.float32(0.12)
-        + g.fields[at["cheek"]] * np.float32(0.06)
-    )
+    shine = g.fields[at["nose"]] * 0.2 + g.fields[at["forehead"]] * 0.12 + g.fields[at["cheek"]] * 0.06
     oil = float(np.clip(rng.normal(0.35, 0.1) * (1 - 0.3 * t.makeup), 0.1, 0.7))
-    face.gloss = np.float32(oil) * (1 + shine * 2 + grain * np.float32(0.5))
+    face.gloss = np.float32(oil) * (1 + shine * 2 + grain * 0.5)
 
 
 def _wrinkles(face: _Face) -> None:
-    """Creases by age, drawn as lines: brow, glabella, crow's feet, nose to mouth, mouth to chin, under the eyes, neck."""
+    """Creases by age, drawn as lines: brow, glabella, crow's feet, nasolabial and marionette folds, eye bags, neck."""
     rng, t, lay, size = face.rng, face.t, face.layout, face.g.size
     old = float(np.clip((t.age - 18) / 55, 0.03, 1.15) * np.exp(rng.normal(0, 0.3)))
     big = 2 * size
@@ -659,7 +682,7 @@ def _wrinkles(face: _Face) -> None:
             sag = depth * unit * (1 - 0.5 * wave**2)
             line(
                 centre + np.stack([side * wave * 0.24 * unit, -sag], -1),
-                (0.12 + 0.5 * old) * (rng.random() < 0.7),
+                (0.08 + 0.4 * old) * (rng.random() < 0.6),
                 2,
             )
         nostril = np.asarray(lay.nostrils)[0 if side > 0 else 1]
@@ -685,10 +708,10 @@ def _wrinkles(face: _Face) -> None:
         top = np.asarray(lay.lip_upper)[np.asarray(lay.lip_upper)[:, 1].argmax()]
         line(np.stack([[brow[0], top[1] + 0.03 * unit], [brow[0], top[1] + 0.15 * unit]]), 0.15, 3)
     image = image.reduce(2).filter(ImageFilter.BoxBlur(size / 256 * rng.uniform(0.5, 1.1)))
-    crease = np.asarray(image).ravel().astype(np.float32) * np.float32(rng.uniform(0.3, 0.75) / 255)
-    crease = crease * (np.float32(0.6) + np.float32(0.8) * face.noise("rough"))
+    crease = np.asarray(image).ravel().astype(np.float32) * np.float32(rng.uniform(0.45, 0.95) / 255)
+    crease = crease * (0.6 + 0.8 * face.noise("rough"))
     texels = np.flatnonzero(crease > 0.004)
-    face.stain(texels, crease[texels] * np.float32(0.7), crease[texels] * np.float32(0.6))
+    face.stain(texels, crease[texels] * 0.7, crease[texels] * 0.6)
 
 
 def _marks(face: _Face) -> None:
@@ -713,7 +736,7 @@ def _marks(face: _Face) -> None:
             g.face[rng.integers(len(g.face))], scale * rng.uniform(0.5, 1.6), rng.uniform(0.8, 1.25)
         )
         texels, first = np.unique(texels, return_index=True)
-        face.stain(texels, shape[first] * np.float32(rng.uniform(0.3, 1.4)), np.float32(0))
+        face.stain(texels, shape[first] * rng.uniform(0.3, 1.4), 0)
     if rng.random() < 0.05:
         image = Image.new("L", (size, size))
         row, column = divmod(int(g.face[rng.integers(len(g.face))]), size)
@@ -727,59 +750,53 @@ def _marks(face: _Face) -> None:
         )
         texels = np.flatnonzero(np.asarray(image))
         if len(texels):
-            face.stain(texels, np.float32(rng.uniform(-0.35, 0.2)), np.float32(rng.uniform(-0.2, 0.35)))
+            face.stain(texels, rng.uniform(-0.35, 0.2), rng.uniform(-0.2, 0.35))
     if rng.random() < 0.012:
         lay = face.layout
         spot = (np.asarray(lay.brow_left)[0] + np.asarray(lay.brow_right)[0]) / 2 + [0, 0.01]
         texel = int((1 - spot[1]) * size) * size + int(spot[0] * size)
         texels, shape = disc(texel, scale * rng.uniform(1.5, 3.5))
         texels, first = np.unique(texels, return_index=True)
-        face.blend(texels, shape[first], srgb_to_linear(np.array([rng.uniform(0.4, 0.9), 0.03, 0.08])))
+        face.blend(texels, shape[first], _decode(np.array([rng.uniform(0.4, 0.9), 0.03, 0.08])))
 
 
 def _eyes(face: _Face) -> None:
     """Lid crease, lid tone, lashes, and make-up: shadow and liner."""
     rng, t = face.rng, face.t
     shadow = liner = 0.0
-    shade_tone = srgb_to_linear(rng.random(3) * rng.uniform(0.15, 0.9))
+    shade_tone: NDArray = _decode(rng.random(3) * rng.uniform(0.15, 0.9))
     if rng.random() < 0.5:  # the discreet half: browns
         shade_tone = np.asarray(face.rgb[:, face.g.eyes[0].texels].mean(1)) * rng.uniform(0.25, 0.8)
-    liner_tone = (
-        np.array([0.01, 0.009, 0.009]) if rng.random() < 0.85 else srgb_to_linear(rng.random(3) * 0.6)
-    )
+    liner_tone = np.array([0.01, 0.009, 0.009]) if rng.random() < 0.85 else _decode(rng.random(3) * 0.6)
     if t.makeup > 0.15:
         shadow = float(rng.random() * t.makeup * (rng.random() < 0.7))
         liner = float(rng.random() * t.makeup * (rng.random() < 0.8))
     reach = rng.uniform(0.004, 0.014)
-    lash = float(np.clip(rng.normal(0.45 + 0.45 * t.makeup, 0.18) * (1 - 0.25 * t.masculine), 0.1, 1))
+    lash = float(np.clip(rng.normal(0.7 + 0.3 * t.makeup, 0.18) * (1 - 0.2 * t.masculine), 0.25, 1))
     lash_tone = np.array([0.012, 0.010, 0.009]) if t.makeup > 0.2 else np.array(t.body_hair) * 0.35 + 0.004
     crease_at = float(np.clip(rng.normal(0.0062, 0.0018), 0.0028, 0.011))
     crease = rng.uniform(0, 0.45) * (rng.random() < 0.85)
-    thick = rng.uniform(0.0005, 0.0012)
+    thick = rng.uniform(0.0007, 0.0014)
     wing = rng.random() < 0.35
     for eye in face.g.eyes:
         texels, out, up = eye.texels, eye.out, eye.up
         is_upper = _step(eye.lower - eye.upper, -0.0015, 0.0015)
         outside = eye.inside > 0
         above = is_upper * outside
-        ramp = np.clip(1 - (np.abs(out) / np.float32(0.020)) ** 4, 0, 1)
-        fold = np.exp(-(((eye.upper - np.float32(crease_at)) / np.float32(0.0009)) ** 2)) * above * ramp
+        ramp = np.clip(1 - (np.abs(out) / 0.020) ** 4, 0, 1)
+        fold = np.exp(-(((eye.upper - np.float32(crease_at)) / 0.0009) ** 2)) * above * ramp
         lid = above * _step(eye.upper, crease_at, 0)
-        corner = np.exp(
-            -(((out + np.float32(0.0155)) / np.float32(0.004)) ** 2) - (up / np.float32(0.004)) ** 2
-        )
+        corner = np.exp(-(((out + 0.0155) / 0.004) ** 2) - (up / 0.004) ** 2)
         rim = _step(eye.inside, 0.0016, 0)
-        face.stain(texels, fold * np.float32(crease) + corner * np.float32(0.15) + lid * np.float32(0.06),
-                   fold * np.float32(crease) + rim * np.float32(0.35) + corner * np.float32(0.3) + lid * np.float32(0.06))  # fmt: skip
+        face.stain(texels, fold * np.float32(crease) + corner * 0.15 + lid * 0.06,
+                   fold * np.float32(crease) + rim * 0.35 + corner * 0.3 + lid * 0.06)  # fmt: skip
         if shadow:
             sheen = (
-                above
-                * _step(eye.upper, reach, reach * 0.3)
-                * np.clip(1 - (np.abs(out) / np.float32(0.024)) ** 4, 0, 1)
+                above * _step(eye.upper, reach, reach * 0.3) * np.clip(1 - (np.abs(out) / 0.024) ** 4, 0, 1)
             )
             face.blend(texels, sheen * np.float32(shadow), shade_tone, 0.25 + 0.5 * float(rng.random() < 0.3))
-        hairs = np.float32(0.65) + np.float32(0.35) * face.noise("rough", texels)
-        line = np.exp(-((eye.upper / np.float32(thick * 1.4)) ** 2)) * is_upper + np.float32(0.4) * np.exp(
+        hairs = 0.65 + 0.35 * face.noise("rough", texels)
+        line = np.exp(-((eye.upper / np.float32(thick * 1.4)) ** 2)) * is_upper + 0.4 * np.exp(
             -((eye.lower / np.float32(thick)) ** 2)
         ) * (1 - is_upper)
         face.blend(texels, np.clip(line * hairs * np.float32(lash), 0, 1), lash_tone, 0.2)
@@ -787,14 +804,12 @@ def _eyes(face: _Face) -> None:
             wide = 0.0008 + 0.0028 * liner * rng.random()
             stroke = _step(eye.upper, wide * 1.5, wide * 0.5) * is_upper
             if wing:
-                slope = np.abs(up - np.float32(0.45) * (out - np.float32(0.013)) - np.float32(0.0005))
+                slope = np.abs(up - 0.45 * (out - 0.013) - 0.0005)
                 stroke = np.maximum(
                     stroke, _step(slope, 0.0016, 0.0006) * _step(out, 0.012, 0.014) * _step(out, 0.024, 0.020)
                 )
             if liner > 0.5:
-                stroke = np.maximum(
-                    stroke, np.float32(0.7) * _step(eye.lower, 0.0018, 0.0005) * (1 - is_upper)
-                )
+                stroke = np.maximum(stroke, 0.7 * _step(eye.lower, 0.0018, 0.0005) * (1 - is_upper))
             face.blend(texels, stroke * np.float32(min(1, 0.5 + liner)), liner_tone, 0.2)
         inner = np.flatnonzero(eye.inside < -0.0012)
         wet = np.array([0.42, 0.16, 0.13]) * (0.45 + 0.55 * (1 - t.melanin))
@@ -812,28 +827,28 @@ def _lips(face: _Face) -> None:
     tone = skin_tone(t.melanin, t.redness)
     # Lips lack the pale outer layer: more blood, some melanin, darker above; dark skin has rosy lower lips.
     rosy = (
-        np.exp(-(rng.uniform(0.1, 0.55) * _BLOOD * (1 - 0.3 * t.melanin) + rng.uniform(0.0, 0.28) * _MELANIN))
+        np.exp(-(rng.uniform(0.3, 0.85) * _BLOOD * (1 - 0.3 * t.melanin) + rng.uniform(0.0, 0.28) * _MELANIN))
         * tone
     )
     pink = np.array([0.32, 0.12, 0.105]) * rng.uniform(0.6, 1.1)
     lower = rosy + (pink - rosy) * (t.melanin * rng.uniform(0, 0.6))
     colour = lower[:, None] * (1 - is_upper) + (rosy * rng.uniform(0.72, 1.0))[:, None] * is_upper
-    coverage = red * np.float32(rng.uniform(0.45, 0.95))
+    coverage = red * rng.uniform(0.6, 1.0)
     gloss = float(rng.uniform(0.35, 0.65))
     if t.makeup > 0.1 and rng.random() < 0.8:
         hue = np.array([rng.uniform(0.35, 0.95), rng.uniform(0.02, 0.5), rng.uniform(0.05, 0.55)])
         if rng.random() < 0.12:
             hue = rng.random(3) * 0.8
         strong = float(np.clip(0.25 + t.makeup * rng.random() * 1.1, 0, 1))
-        colour = colour + (srgb_to_linear(hue)[:, None] - colour) * strong
+        colour = colour + (_decode(hue)[:, None] - colour) * strong
         coverage, gloss = red * np.float32(max(0.6, strong)), float(rng.uniform(0.25, 1.0))
-    furrow = face.strands(g.lip_side * 5500, inside * 1500) - np.float32(0.5)
-    colour = colour * (1 - np.float32(rng.uniform(0.05, 0.3)) * furrow)
+    furrow = face.strands(g.lip_side * 5500, inside * 1500) - 0.5
+    colour = colour * (1 - rng.uniform(0.05, 0.3) * furrow)
     face.blend(texels, coverage, colour, gloss)
-    rim = np.exp(-((inside / np.float32(0.0011)) ** 2))
-    face.stain(texels, rim * np.float32(rng.normal(0.06, 0.08)), rim * np.float32(0.06))
-    seam = np.exp(-(((np.abs(g.lip_upper) + np.abs(g.lip_lower)) / np.float32(0.0022)) ** 2))
-    face.stain(texels, seam * np.float32(0.5), seam * np.float32(0.6))
+    rim = np.exp(-((inside / 0.0011) ** 2))
+    face.stain(texels, rim * rng.normal(0.06, 0.08), rim * 0.06)
+    seam = np.exp(-(((np.abs(g.lip_upper) + np.abs(g.lip_lower)) / 0.0022) ** 2))
+    face.stain(texels, seam * 0.5, seam * 0.6)
     if len(g.mouth):
         face.blend(
             g.mouth,
@@ -880,53 +895,49 @@ def _brows(face: _Face) -> None:
             body
             * np.float32(density)
             * (1 - np.float32(contrast) * (1 - strand))
-            * (np.float32(0.75) + np.float32(0.25) * _step(brow.along, 0, 0.3))
+            * (0.75 + 0.25 * _step(brow.along, 0, 0.3))
         )
         colour = hair[:, None] * (0.7 + 0.6 * strand[None])
-        face.blend(brow.texels, np.clip(alpha * np.float32(1.15), 0, 1), colour, 0.15)
+        face.blend(brow.texels, np.clip(alpha * 1.15, 0, 1), colour, 0.15)
     if t.brow == "joined":
         bridge = g.fields[FIELDS.index("glabella")]
         texels = np.flatnonzero(bridge > 0.2)
         hairs = bridge[texels] * face.noise("strands", texels)
-        face.blend(texels, np.clip(hairs * np.float32(rng.uniform(0.5, 1.1)), 0, 1), hair, 0.15)
+        face.blend(texels, np.clip(hairs * rng.uniform(0.5, 1.1), 0, 1), hair, 0.15)
 
 
 def _beard_shape(face: _Face) -> Array:
     """Share of hair (N,) over the beard texels for a style, before density."""
     rng, g, style = face.rng, face.g, face.t.beard
-    wobble = (face.noise("fbm", g.hair) - np.float32(0.5)) * np.float32(0.012)
+    wobble = (face.noise("fbm", g.hair) - 0.5) * 0.012
     soft = rng.uniform(0.001, 0.006)
     side, above = g.side, g.above
-    beard = _step(g.beard + wobble + np.float32(rng.uniform(-0.002, 0.008)), soft, -soft)
-    lip_hair = _step(g.moustache + wobble * np.float32(0.3), soft * 0.5, -soft * 0.5)
+    beard = _step(g.beard + wobble + rng.uniform(-0.002, 0.008), soft, -soft)
+    lip_hair = _step(g.moustache + wobble * 0.3, soft * 0.5, -soft * 0.5)
     if style in ("none",):
         return np.zeros_like(side)
     if style in ("shadow", "stubble", "full"):
         return np.maximum(beard, lip_hair * np.float32(rng.random() < 0.93))
     if style == "patchy":
-        return np.maximum(beard, lip_hair) * _step(face.noise("fbm", g.hair), 0.35, 0.65)
+        return np.maximum(beard, lip_hair) * _step(face.noise("fbm", g.hair), 0.1, 0.8)
     chin = np.hypot(
-        side / np.float32(rng.uniform(0.014, 0.026)),
-        (above + np.float32(0.036)) / np.float32(rng.uniform(0.016, 0.026)),
+        side / rng.uniform(0.014, 0.026),
+        (above + 0.036) / rng.uniform(0.016, 0.026),
     )
     goatee = _step(chin + wobble * 40, 1.1, 0.85) * beard
     if style == "goatee":
         return goatee
     if style == "circle":
-        ring = np.hypot(side / np.float32(0.034), (above + np.float32(0.01)) / np.float32(0.042))
+        ring = np.hypot(side / 0.034, (above + 0.01) / 0.042)
         return np.maximum(np.maximum(goatee, lip_hair), _step(ring, 1.1, 0.9) * np.maximum(beard, lip_hair))
     if style == "moustache":
         return lip_hair * _step(side, rng.uniform(0.012, 0.035), rng.uniform(0.008, 0.012))
     if style == "pencil":
         middle = rng.uniform(0.008, 0.013)
-        return (
-            lip_hair
-            * np.exp(-(((above - np.float32(middle)) / np.float32(0.0022)) ** 2))
-            * _step(side, 0.03, 0.02)
-        )
+        return lip_hair * np.exp(-(((above - np.float32(middle)) / 0.0022) ** 2)) * _step(side, 0.03, 0.02)
     if style == "handlebar":
         legs = (
-            _step(np.abs(side - np.float32(0.030)), 0.007, 0.004)
+            _step(np.abs(side - 0.030), 0.007, 0.004)
             * _step(above, -0.05, -0.035)
             * np.maximum(beard, lip_hair)
         )
@@ -951,20 +962,19 @@ def _beard(face: _Face) -> None:
         tone = tone * np.array([1.5, 0.9, 0.7])  # redder than the head's hair
     if t.beard == "shadow":
         # Hair under the skin scatters blue: grey, not brown.
-        dust = np.float32(0.75) + np.float32(0.5) * face.noise("rough", g.hair)
+        dust = 0.75 + 0.5 * face.noise("rough", g.hair)
         bluish = tone * 0.7 + skin_tone(t.melanin, 0.1) * np.array([0.20, 0.26, 0.33])
         face.blend(g.hair, np.clip(shape * dust * np.float32(0.1 + 0.35 * t.beard_density), 0, 1), bluish)
         return
     hairs = face.hairs(g.hair)
     if t.beard == "stubble":
         hairs = face.noise("rough", g.hair)
-        cover = np.float32(0.25 + 0.4 * t.beard_density) * (np.float32(0.35) + np.float32(0.9) * hairs)
+        cover = np.float32(0.25 + 0.4 * t.beard_density) * (0.35 + 0.9 * hairs)
     else:
         bare = 0.9 - 1.1 * t.beard_density
-        cover = np.clip((hairs - np.float32(bare)) * np.float32(1.8) + np.float32(0.4), 0, 1) * np.float32(
-            0.95
-        )
-    streak = np.float32(0.55) + np.float32(0.9) * hairs
+        cover = (hairs - np.float32(bare)) * 1.8 + 0.4
+        cover = np.clip(cover, 0.15 + 0.4 * t.beard_density, 0.96)
+    streak = 0.55 + 0.9 * hairs
     grey = np.array([0.3, 0.3, 0.3]) if t.age > 45 and rng.random() < 0.5 else tone
     part = _step(g.above, -0.02, -0.05)[None]  # the chin greys first
     colour = (tone[:, None] * (1 - part) + grey[:, None] * part) * streak[None]
@@ -976,12 +986,12 @@ def _scalp(face: _Face) -> None:
     rng, t, g = face.rng, face.t, face.g
     if t.scalp < 0.02:
         return
-    wobble = (face.noise("fbm", g.scalp) - np.float32(0.5)) * np.float32(0.012)
-    temples = np.exp(-(((g.front - np.float32(0.035)) / np.float32(0.02)) ** 2))
-    line = g.scalp_inside + wobble + np.float32(t.receding) * (np.float32(0.4) + temples)
+    wobble = (face.noise("fbm", g.scalp) - 0.5) * 0.012
+    temples = np.exp(-(((g.front - 0.035) / 0.02) ** 2))
+    line = g.scalp_inside + wobble + np.float32(t.receding) * (0.4 + temples)
     soft = rng.uniform(0.001, 0.006)
     hairs = face.hairs(g.scalp)
-    alpha = _step(line, soft, -soft) * np.float32(t.scalp) * (np.float32(0.8) + np.float32(0.2) * hairs)
+    alpha = _step(line, soft, -soft) * np.float32(t.scalp) * (0.8 + 0.2 * hairs)
     face.blend(g.scalp, np.clip(alpha, 0, 1), np.array(t.hair)[:, None] * (0.6 + 0.7 * hairs[None]), 0.2)
 
 
@@ -1004,10 +1014,8 @@ def _paint(face: _Face) -> None:
     size = g.size
     x = (np.arange(size, dtype=np.float32) + 0.5) / size - np.float32(np.asarray(face.layout.nose_tip)[0])
     u = np.broadcast_to(x[None], (size, size)).ravel()
-    colours = srgb_to_linear(rng.random((3, 3)) ** 0.7)
-    wear = np.float32(rng.uniform(0.5, 0.95)) * _step(
-        face.noise("fbm"), rng.uniform(-0.2, 0.3), rng.uniform(0.3, 0.5)
-    )
+    colours = _decode(rng.random((3, 3)) ** 0.7)
+    wear = rng.uniform(0.5, 0.95) * _step(face.noise("fbm"), rng.uniform(-0.2, 0.3), rng.uniform(0.3, 0.5))
     kind = int(rng.integers(5))
     everywhere = np.arange(size * size)
     cheek = g.fields[FIELDS.index("cheek")]

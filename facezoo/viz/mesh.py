@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,12 +38,13 @@ def head_of(face: Face) -> HeadModel:
 def face_mesh(face: Face, image: Any = None) -> Mesh:
     """Build the mesh of a fitted face: head frame, metres, y up, the face looking along +z.
 
-    The vertices are the face as it is in the picture. Each expression component is a morph target: what a coefficient
-    one higher adds to them.
+    The vertices are the face as it is in the picture. Each named expression is a morph target: what one unit more of it
+    adds to them.
 
     Args:
         face: a face with vertices.
-        image: the picture it was found in; given, its colours become the texture of a head that has coordinates for one.
+        image: the picture it was found in; given, its colours become the texture, if the head has
+            coordinates for one.
 
     Raises:
         InputError: the face has no vertices.
@@ -52,38 +54,44 @@ def face_mesh(face: Face, image: Any = None) -> Mesh:
             "this face has no mesh: its model predicts landmarks only. Save it as .json or .npz."
         )
     head = head_of(face)
-    vertices = face.vertices.detach().float().cpu()
-    faces = head.topology.faces.cpu()
+    vertices, faces = face.vertices.detach().float().cpu(), head.topology.faces.cpu()
+    textured = len(head.topology.uv) > 0
     mesh = Mesh(
-        vertices=vertices,
-        faces=faces,
-        uv=head.topology.uv.cpu() if len(head.topology.uv) else None,
-        uv_faces=head.topology.uv_faces.cpu() if len(head.topology.uv) else None,
-        normals=vertex_normals(vertices[None], faces)[0],
+        vertices=vertices.numpy(),
+        faces=faces.numpy(),
+        uv=head.topology.uv.cpu().float().numpy() if textured else None,
+        uv_faces=head.topology.uv_faces.cpu().numpy() if textured else None,
+        normals=vertex_normals(vertices, faces).numpy(),
         morph_targets=_expression_targets(face, head),
         name=face.head_id or "face",
     )
-    if image is None or not len(head.topology.uv):
+    if image is None or not textured:
         return mesh
     return replace(mesh, texture=texture_from_image(face, head, image))
 
 
 @torch.no_grad()
 def _expression_targets(face: Face, head: HeadModel) -> dict[str, np.ndarray]:
-    """Offsets of the vertices for one unit more of each expression component, at this face's identity and pose.
+    """Offsets of the vertices for one unit more of each named expression, at this face's identity and pose.
 
-    For fixed joints a head is affine in its expression coefficients, so targets add up exactly.
+    For fixed joints a head is affine in its expression coefficients, so those targets add up exactly. Expressions
+    that a joint carries (``joint_shapes`` of the head file: name -> joint, axis, degrees; the jaw's) are right at 1 and
+    straight lines in between.
     """
-    if face.params is None or head.n_expression == 0:
+    if face.params is None:
         return {}
     like = head.v_template
-    given = face.params.to(device=like.device, dtype=like.dtype)
-    pose = {
-        name: value for name, value in given.items() if name not in ("expression", "rotation", "translation")
-    }
-    one_each = torch.eye(head.n_expression, device=like.device, dtype=like.dtype)
-    posed = head(
-        HeadParams(expression=torch.cat([torch.zeros_like(one_each[:1]), one_each]), **pose)
-    ).vertices
+    given = dict(face.params.to(device=like.device, dtype=like.dtype).items())
+    pose = {name: given[name] for name in ("neck", "jaw", "left_eye", "right_eye") if name in given}
+    names, turns = head.params["expression"].names, head.meta.get("joint_shapes", {})
+    rows = [*names, *(name for name in turns if name not in names)]
+    # Row 0 is the face without any expression, row i + 1 the same with expression i at 1.
+    expression = like.new_zeros(len(rows) + 1, head.n_expression)
+    expression[1 : len(names) + 1] = torch.eye(head.n_expression)
+    joints = {name: value.expand(len(rows) + 1, 3).clone() for name, value in pose.items()}
+    for name, (joint, axis, degrees) in turns.items():
+        turned = joints.setdefault(joint, like.new_zeros(len(rows) + 1, 3))
+        turned[rows.index(name) + 1, axis] += math.radians(degrees)
+    posed = head(HeadParams(identity=given.get("identity"), expression=expression, **joints)).vertices
     offsets = (posed[1:] - posed[:1]).float().cpu().numpy()
-    return dict(zip(head.params["expression"].names, offsets, strict=True))
+    return dict(zip(rows, offsets, strict=True))

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from facezoo.data.images import load_image
-from facezoo.errors import unknown_name
+from facezoo.errors import InputError, unknown_name
 from facezoo.mesh.normals import vertex_normals
 from facezoo.render import interpolate, rasterize
 from facezoo.viz.mesh import head_of
@@ -28,12 +28,15 @@ STYLES = {
     "all": ("surface", "wire", "dense", "landmarks", "box", "axes"),
 }
 
-# Everything is drawn on a layer this long at least and scaled down: smooth lines on small pictures too.
-_CANVAS = 1600
-_MOST_ZOOM = 4
-_SURFACE = np.array([0.62, 0.78, 0.92])  # a cool grey: no skin has it
-_SURFACE_ALPHA = 0.55
-_WIRE = (16, 42, 67, 70)
+# Unless told otherwise a small picture is enlarged until its smallest face is this wide, but not beyond
+# this side nor more than this many times.
+_LEGIBLE, _LARGEST, _MOST = 320, 1600, 4
+_SMOOTH = 2  # everything is drawn this much larger and scaled down: smooth lines
+_SURFACE = (0.71, 0.90, 1.06)  # a cool grey: no skin has it
+_LAMP = (-0.35, -0.55, -1.0)  # over the viewer's left shoulder, towards the light, OpenCV camera axes
+_AMBIENT = 0.35
+_SURFACE_ALPHA = 0.5
+_WIRE = (255, 255, 255, 60)
 _BOX = (255, 255, 255, 190)
 _AXES = ((235, 87, 87), (89, 199, 120), (74, 144, 226))  # x to the subject's left, y up, z out of the face
 # Confidence below the first is red, above the last green: 1 - σ with σ in crop sides, so 0.90 is off by a seventh of
@@ -42,7 +45,9 @@ _RAMP = ((0.90, (229, 57, 53)), (0.96, (255, 202, 40)), (0.99, (38, 222, 129)))
 _PLAIN = (255, 255, 255)  # landmarks without a confidence
 
 
-def draw_faces(image: Any, faces: Sequence[Face], style: str = "mesh") -> Image.Image:
+def draw_faces(
+    image: Any, faces: Sequence[Face], style: str = "mesh", scale: int | None = None
+) -> Image.Image:
     """Draw faces on a picture.
 
     Args:
@@ -50,23 +55,33 @@ def draw_faces(image: Any, faces: Sequence[Face], style: str = "mesh") -> Image.
         faces: what to draw.
         style: ``"mesh"`` (shaded surface, wire, landmarks, box, axes), ``"surface"``, ``"wire"``, ``"landmarks"`` or
             ``"all"`` (with dense landmarks). What a face does not have is left out.
+        scale: how many times larger the drawing is than the picture; by default small pictures are enlarged until
+            their faces are legible.
 
     Returns:
-        An RGB picture of the same size.
+        An RGB picture, ``scale`` times the size.
     """
     if style not in STYLES:
         raise unknown_name("overlay style", style, STYLES)
-    pixels = load_image(image).pixels
-    canvas = Image.fromarray(pixels)
-    zoom = max(1, min(_MOST_ZOOM, round(_CANVAS / max(canvas.size))))
+    canvas = Image.fromarray(load_image(image).pixels)
+    size = canvas.size
+    scale = _legible_scale(faces, size) if scale is None else scale
+    if scale > 1:
+        canvas = canvas.resize((size[0] * scale, size[1] * scale), Image.Resampling.BICUBIC)
     for face in faces:
-        window = _window(face, canvas.size)
+        window = _window(face, size)
         if window is None:
             continue
-        layer = _draw_face(face, window, zoom, STYLES[style])
-        layer = layer.resize((window[2] - window[0], window[3] - window[1]), Image.Resampling.BOX)
-        canvas.paste(layer.convert("RGB"), window[:2], layer.getchannel("A"))
+        layer = _draw_face(face, window, scale * _SMOOTH, STYLES[style]).reduce(_SMOOTH)
+        canvas.paste(layer.convert("RGB"), (window[0] * scale, window[1] * scale), layer.getchannel("A"))
     return canvas
+
+
+def _legible_scale(faces: Sequence[Face], size: tuple[int, int]) -> int:
+    if not faces:
+        return 1
+    smallest = min(float((face.box[2:] - face.box[:2]).max()) for face in faces)
+    return max(1, min(round(_LEGIBLE / max(smallest, 1)), _LARGEST // max(size), _MOST))
 
 
 def _draw_face(face: Face, window: tuple[int, int, int, int], zoom: int, parts: Sequence[str]) -> Image.Image:
@@ -86,12 +101,12 @@ def _draw_face(face: Face, window: tuple[int, int, int, int], zoom: int, parts: 
     draw = ImageDraw.Draw(layer, "RGBA")
     if "box" in parts:
         draw.rectangle(local(face.box.reshape(2, 2)).flatten().tolist(), outline=_BOX, width=round(pen))
-    for part, radius in (("dense", 0.8), ("landmarks", 1.7)):
+    for part, radius in (("dense", 0.9), ("landmarks", 2.2)):
         if part in parts:
             name = "dense" if part == "dense" else "ibug68"
             if name in face.landmarks:
                 _draw_points(draw, local(face.landmarks[name]), face.confidence.get(name), radius * pen)
-    if "axes" in parts and face.camera is not None:
+    if "axes" in parts:
         _draw_axes(draw, face, local, pen)
     return layer
 
@@ -100,30 +115,36 @@ def _draw_mesh(
     face: Face, local: Any, size: tuple[int, int], pen: float, parts: Sequence[str]
 ) -> Image.Image:
     head, camera = head_of(face), face.camera
-    assert face.vertices is not None and camera is not None
-    vertices = face.vertices.detach().float().cpu()
-    faces = head.topology.faces.cpu()
-    shown = _face_region(head, faces)
+    if face.vertices is None or camera is None:
+        raise InputError("this face has no mesh to draw.")
+    vertices, faces = face.vertices.detach().float().cpu(), head.topology.faces.cpu()
     screen = torch.cat([local(camera.project(vertices)), camera.to_camera(vertices)[:, 2:].float().cpu()], 1)
-    fragments = rasterize(screen[None], faces, (size[1], size[0]))
+    # The surface is soft and needs no smoothing: rasterised at the final resolution, over its own bounds only.
+    low = (screen[:, :2].amin(0) / _SMOOTH).floor().clamp(min=0)
+    high = torch.minimum((screen[:, :2].amax(0) / _SMOOTH).ceil(), torch.tensor(size) / _SMOOTH)
+    columns, rows = (int(n) for n in (high - low).tolist())
+    picture = Image.new("RGBA", size, (0, 0, 0, 0))
+    if columns < 1 or rows < 1:
+        return picture
+    shift = torch.cat([low, torch.zeros(1)])
+    fragments = rasterize(
+        (screen / torch.tensor([_SMOOTH, _SMOOTH, 1.0]) - shift)[None], faces, (rows, columns)
+    )
     index = fragments.face_index[0]
-    visible = (index >= 0) & shown[index.clamp(min=0)]
-    layer = np.zeros((size[1], size[0], 4), np.float32)
+    visible = (index >= 0) & _face_region(head, faces)[index.clamp(min=0)]
     if "surface" in parts:
         normals = vertex_normals(vertices, faces) @ camera.R.float().cpu().mT
-        pixel_normals = torch.nn.functional.normalize(interpolate(fragments, faces, normals[None])[0], dim=-1)
-        # A lamp over the viewer's left shoulder, in OpenCV camera axes.
-        lamp = torch.nn.functional.normalize(torch.tensor([-0.35, -0.55, -1.0]), dim=0)
-        light = 0.35 + 0.65 * (pixel_normals @ lamp).clamp(min=0).numpy()
-        layer[..., :3] = np.clip(light[..., None] * _SURFACE * 1.15, 0, 1)
-        layer[..., 3] = visible.numpy() * _SURFACE_ALPHA
-    picture = Image.fromarray((layer * 255).round().astype(np.uint8))
+        lamp = torch.nn.functional.normalize(torch.tensor(_LAMP), dim=0)
+        light = _AMBIENT + (1 - _AMBIENT) * (normals @ lamp).clamp(min=0)
+        shade = interpolate(fragments, faces, light[None, :, None])[0]
+        colour = (shade * torch.tensor(_SURFACE)).clamp(0, 1) * 255
+        layer = torch.cat([colour, visible[..., None] * (255 * _SURFACE_ALPHA)], -1).round().to(torch.uint8)
+        surface = Image.fromarray(layer.numpy())
+        surface = surface.resize((columns * _SMOOTH, rows * _SMOOTH), Image.Resampling.BILINEAR)
+        picture.paste(surface, (int(low[0]) * _SMOOTH, int(low[1]) * _SMOOTH))
     if "wire" in parts:
-        drawn = torch.unique(index[visible])
-        corners = faces[drawn]
-        lines = torch.unique(
-            torch.sort(torch.cat([corners[:, :2], corners[:, 1:], corners[:, ::2]]), 1).values, dim=0
-        )
+        corners = faces[torch.unique(index[visible])]
+        lines = torch.cat([corners[:, :2], corners[:, 1:], corners[:, ::2]]).sort(1).values.unique(dim=0)
         over = Image.new("RGBA", size, (0, 0, 0, 0))
         draw = ImageDraw.Draw(over, "RGBA")
         for x0, y0, x1, y1 in screen[lines][..., :2].flatten(1).tolist():
@@ -160,7 +181,8 @@ def confidence_colour(value: float) -> tuple[int, int, int]:
 def _draw_axes(draw: ImageDraw.ImageDraw, face: Face, local: Any, pen: float) -> None:
     """Draw the head's axes from between the eyes, as long as half the face is wide."""
     camera = face.camera
-    assert camera is not None
+    if camera is None:
+        return
     start = (
         face.landmarks["ibug68"][27].float().cpu()
         if "ibug68" in face.landmarks

@@ -38,7 +38,7 @@ def save_face(face: Face, path: Path, image: Any = None) -> Path:
         write_mesh(path, face_mesh(face, image))
     elif suffix == ".npz":
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **face_arrays(face))
+        np.savez_compressed(buffer, **face_arrays(face))  # type: ignore[arg-type]  # its other argument is a bool
         write_bytes(path, buffer.getvalue())
     elif suffix == ".json":
         write_bytes(path, _json({"schema": _SCHEMA, **face_to_dict(face)}))

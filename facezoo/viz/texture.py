@@ -39,7 +39,9 @@ def texture_from_image(face: Face, head: HeadModel, image: Any) -> NDArray[np.ui
     if not len(head.topology.uv):
         raise InputError(f"head {head.head_id!r} has no texture coordinates; save without image=.")
     if face.vertices is None or face.camera is None:
-        raise InputError("this face has no mesh or no camera to project the picture with; save without image=.")
+        raise InputError(
+            "this face has no mesh or no camera to project the picture with; save without image=."
+        )
     loaded = load_image(image)
     if loaded.size != face.camera.image_size:
         raise InputError(

@@ -23,7 +23,7 @@ class Aflw2000Reader:
         licence="research only; the photographs belong to their authors",
         url="http://www.cbsr.ia.ac.cn/users/xiangyuzhu/projects/3DDFA/main.htm",
         landmarks="ibug68",
-        note="jaw points fixed to the 3D jaw; the two label sets differ from each other by an NME of 3.09 over all 2,000",
+        note="jaw points fixed to the 3D jaw; the two label sets differ by an NME of 3.09 over all 2,000",
     )
 
     def __init__(self, folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from facezoo.errors import AssetError
@@ -58,8 +57,8 @@ class DenseLandmarks(DenseModel, FaceModel):
                 wrong.append(f"no subset of {config.points} vertices")
             if wrong:
                 raise AssetError(
-                    f"head {head.head_id!r} does not fit {self.model_id}: {', '.join(wrong)}. The weights need the head "
-                    f"they were trained with, {config.head!r}; reinstall facezoo to mend a damaged one."
+                    f"head {head.head_id!r} does not fit {self.model_id}: {', '.join(wrong)}. The weights need the "
+                    f"head they were trained with, {config.head!r}; reinstall facezoo to mend a damaged one."
                 )
             self._head = head.to(self.device)
         return self._head
@@ -85,7 +84,9 @@ class DenseLandmarks(DenseModel, FaceModel):
         R, t = self.pose_in_photo(output, crops.affine, crops.K)
         result: FitResult | None = None
         if fit:
-            result = self._fit(landmarks["dense"], self.sigma_pixels(output.log_sigma, crops.affine), params, R, t, crops.K)
+            result = self._fit(
+                landmarks["dense"], self.sigma_pixels(output.log_sigma, crops.affine), params, R, t, crops.K
+            )
             params, R, t = result.params, result.R, result.t
         vertices = self.head(params).vertices.cpu()
         return self._faces(landmarks, confidence, params.to("cpu"), vertices, R.cpu(), t.cpu(), crops, result)

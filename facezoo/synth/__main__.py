@@ -1,0 +1,46 @@
+"""Render synthetic people to shards or to a contact sheet.
+
+python -m facezoo.synth shards OUT --count 20000 [--first-seed 0 --workers 2 --size 176]
+python -m facezoo.synth sheet people.png [--rows 5 --columns 8 --first-seed 0 --landmarks]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+import numpy as np
+
+from facezoo.synth.produce import render_shards
+from facezoo.synth.sheet import contact_sheet
+
+
+def main() -> None:
+    """Parse the command line and run it."""
+    parser = argparse.ArgumentParser(prog="python -m facezoo.synth", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    shards = commands.add_parser("shards", help="write shards for training")
+    shards.add_argument("out")
+    shards.add_argument("--count", type=int, default=20000)
+    shards.add_argument("--first-seed", type=int, default=0)
+    shards.add_argument("--size", type=int, default=176)
+    shards.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    shards.add_argument("--shard", type=int, default=500)
+    sheet = commands.add_parser("sheet", help="draw a contact sheet")
+    sheet.add_argument("out")
+    sheet.add_argument("--rows", type=int, default=5)
+    sheet.add_argument("--columns", type=int, default=8)
+    sheet.add_argument("--first-seed", type=int, default=0)
+    sheet.add_argument("--size", type=int, default=176)
+    sheet.add_argument("--landmarks", action="store_true")
+    args = parser.parse_args()
+    if args.command == "shards":
+        render_shards(args.out, args.first_seed, args.count, args.size, args.workers, args.shard)
+    else:
+        seeds = args.first_seed + 4 * np.arange(args.rows * args.columns)
+        contact_sheet(seeds.tolist(), args.columns, args.size, args.landmarks).save(args.out)
+        print(args.out)
+
+
+if __name__ == "__main__":
+    main()
