@@ -59,6 +59,11 @@ def test_every_source_gives_the_same_pixels(tmp_path: Path, kind: str) -> None:
     assert loaded.size == (7, 5)
 
 
+def test_what_was_loaded_comes_back_as_it_is() -> None:
+    loaded = load_image(RGB)
+    assert load_image(loaded) is loaded
+
+
 def test_the_result_does_not_change_with_the_callers_array() -> None:
     mine = RGB.copy()
     loaded = load_image(mine).pixels

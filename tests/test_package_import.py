@@ -68,3 +68,10 @@ def test_predicting_never_imports_lightning() -> None:
         "print(json.dumps({m.split('.')[0] for m in sys.modules}.__contains__('lightning')))"
     )
     assert run_fresh(code) is False
+
+
+def test_the_network_is_out_of_reach_of_tests() -> None:
+    import socket
+
+    with socket.socket() as probe, pytest.raises(RuntimeError, match="no test may use the network"):
+        probe.connect(("192.0.2.1", 80))

@@ -26,7 +26,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 def test_everything_a_user_needs_travels(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     assert {"facezoo/__init__.py", "facezoo/py.typed", "facezoo/cli/__init__.py"} <= names
-    recipes = {f"facezoo/recipes/{path.relative_to(ROOT / 'recipes')}" for path in (ROOT / "recipes").rglob("*.yaml")}
+    recipes = {
+        f"facezoo/recipes/{path.relative_to(ROOT / 'recipes')}" for path in (ROOT / "recipes").rglob("*.yaml")
+    }
     assert recipes
     assert recipes <= names
     for folder in ("weights", "heads/data"):
@@ -54,5 +56,7 @@ def test_the_metadata_refuses_what_must_be_refused(wheel: zipfile.ZipFile) -> No
     for forbidden in ("drtk", "chumpy", "smplx", "theseus", "opencv", "pytorch3d"):
         assert not any(need.lower().startswith(forbidden) for need in needs)
     assert metadata["Requires-Python"] == ">=3.11"
-    scripts = wheel.read(next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))).decode()
+    scripts = wheel.read(
+        next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
+    ).decode()
     assert "facezoo = facezoo.cli:main" in scripts

@@ -17,6 +17,7 @@ from facezoo.detect import Detections
 from facezoo.errors import AssetError, ImageError, InputError, UnknownNameError
 from facezoo.geometry.crop import CropSpec, apply_affine, invert_affine
 from facezoo.models.dense.predict import DenseLandmarks
+from facezoo.models.load import load
 from facezoo.models.predict import Crops
 from facezoo.types import Face, Prediction
 
@@ -190,6 +191,19 @@ def test_scores_order_faces_and_twins_are_merged(model: DenseLandmarks) -> None:
     assert len(given) == 3  # what the caller asks for is not second-guessed
 
 
+def test_what_the_network_doubts_is_no_face(tmp_path: Path) -> None:
+    model = toy_model(tmp_path)
+    finder = FixedDetector((tuple(BOX),))
+    sure = float(model.predict(picture(), detector=finder)[0].confidence["ibug68"].mean())
+    model.info["least_confidence"] = sure - 0.01
+    assert len(model.predict(picture(), detector=finder)) == 1
+    model.info["least_confidence"] = sure + 0.01
+    assert len(model.predict(picture(), detector=finder)) == 0
+    assert len(model.predict(picture(), boxes=BOX)) == 1  # what the caller points at is a face
+    model.save_pretrained(tmp_path / "weights")
+    assert len(load(tmp_path / "weights", device="cpu").predict(picture(), detector=finder)) == 0
+
+
 def test_cropping_anew_moves_the_box_to_the_landmarks(model: DenseLandmarks) -> None:
     start = (20.0, 20.0, 80, 84)
     once = model.predict(picture(), detector=FixedDetector((start,)), fit=False)[0]
@@ -219,6 +233,18 @@ def test_the_same_call_gives_the_same_bits(model: DenseLandmarks) -> None:
     assert one.vertices is not None
     assert two.vertices is not None
     assert torch.equal(one.vertices, two.vertices)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_faces(tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    here = toy_model(tmp_path).predict(picture(), boxes=BOX)[0]
+    there = toy_model(tmp_path).to("cuda").predict(picture(), boxes=BOX)[0]
+    assert here.vertices is not None
+    assert there.vertices is not None
+    assert torch.allclose(here.landmarks["dense"], there.landmarks["dense"], atol=0.05)
+    assert torch.allclose(here.vertices, there.vertices, atol=1e-3)
 
 
 def test_nothing_is_left_in_the_autograd_graph(model: DenseLandmarks) -> None:

@@ -33,14 +33,13 @@ def run(args: argparse.Namespace) -> int:
                 print_error(error)
                 failed += 1
         found = model.predict(
-            [image.pixels for image in images.values()],
+            list(images.values()),
             boxes=[boxes.get(path) for path in images],
             detector=args.detector,
             batch_size=args.batch_size,
             fit=not args.no_fit,
         )
         for path, prediction in zip(images, found, strict=True):
-            prediction.source = str(path)
             files = prediction.save(args.out, stems[path], formats) if args.out else []
             if args.json:
                 results.append(prediction.to_dict())

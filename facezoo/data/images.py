@@ -19,7 +19,6 @@ from torch import Tensor
 
 from facezoo.errors import ImageError, InputError
 
-ImageSource: TypeAlias = str | Path | Image.Image | NDArray[np.generic] | Tensor
 ImageArray: TypeAlias = NDArray[np.uint8]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
@@ -44,18 +43,24 @@ class LoadedImage:
         return int(self.pixels.shape[0]), int(self.pixels.shape[1])
 
 
+ImageSource: TypeAlias = str | Path | Image.Image | NDArray[np.generic] | Tensor | LoadedImage
+
+
 def load_image(source: ImageSource) -> LoadedImage:
     """Read one picture.
 
     Args:
         source: a path; a PIL image of any mode; an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or uint16,
             RGB; a tensor (1, H, W) or (3, H, W), uint8 or float in [0, 1]. EXIF orientation is applied to files and
-            PIL images; transparency shows white; 16 bits become 8; of an animation the first frame counts.
+            PIL images; transparency shows white; 16 bits become 8; of an animation the first frame counts. What was
+            loaded before comes back as it is.
 
     Raises:
         ImageError: the file is missing, unreadable, truncated, empty or larger than ``MAX_PIXELS``.
         InputError: an array or tensor of another shape, type or range, NaN and infinity included.
     """
+    if isinstance(source, LoadedImage):
+        return source
     if isinstance(source, str | Path):
         return LoadedImage(_from_path(Path(source).expanduser()), str(source))
     if isinstance(source, Image.Image):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from facezoo.data.readers import FaceSample, Reader
+from facezoo.detect import load_detector
 from facezoo.detect.suppress import overlaps
 from facezoo.errors import InputError
 from facezoo.geometry.crop import tight_box
@@ -72,7 +73,7 @@ def evaluate(
         "model": model.model_id,
         "faces": len(samples),
         "missed": len(samples) - len(found),
-        "boxes": "true tight boxes" if boxes == "truth" else f"detector {detector}",
+        "boxes": "true tight boxes" if boxes == "truth" else f"detector {load_detector(detector).name}",
         "landmarks": name,
         "note": reader.info.note,
         "nme_percent": {key: nme_by_group(results, name, key) for key in samples[0].labels}

@@ -89,18 +89,8 @@ class Crops:
             self.image_sizes,
         )
 
-    def __getitem__(self, index: Tensor) -> Crops:
-        """Take some crops of the batch, by (N,) long ids."""
-        sizes = [self.image_sizes[i] for i in index.tolist()]
-        return Crops(self.pixels[index], self.boxes[index], self.affine[index], self.K[index], sizes)
-
     def __len__(self) -> int:
         return len(self.image_sizes)
-
-    @property
-    def pixel_size(self) -> Tensor:
-        """(B,) side of a crop pixel in pixels of the picture."""
-        return torch.linalg.det(self.affine[:, :, :2]).rsqrt()
 
 
 class FaceModel(ZooModel):
@@ -138,6 +128,10 @@ class FaceModel(ZooModel):
         Returns:
             One face a crop, with ``box`` tight around its landmarks and score 1.
         """
+
+    def is_face(self, face: Face) -> bool:
+        """Tell whether what a detector found is a face, seen from what the network made of it; here: always."""
+        return True
 
     @overload
     def predict(
@@ -238,7 +232,7 @@ class FaceModel(ZooModel):
             for face, score in zip(own, detections.scores.tolist(), strict=True):
                 face.score = score
             name = finder.name if finder is not None and search else "given"
-            kept = _one_each(own) if search else own
+            kept = _one_each([face for face in own if self.is_face(face)]) if search else own
             predictions.append(Prediction(kept, image.pixels, image.name, self.model_id, name))
         return predictions
 

@@ -10,7 +10,7 @@ from facezoo.errors import InputError
 from facezoo.render.rasterizer import Fragments
 from facezoo.render.threads import one_thread
 
-_CPU_PIXELS, _CUDA_PIXELS = 1 << 16, 1 << 26  # pixels handled at once; on a CPU about what its cache holds
+_CPU_PIXELS, _CUDA_PIXELS = 1 << 16, 1 << 24  # pixels handled at once; on a CPU about what its cache holds
 
 
 def interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tensor:
@@ -38,9 +38,10 @@ def interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tens
     dtype = torch.promote_types(fragments.bary.dtype, attributes.dtype)
     if attributes.ndim == 3 and attributes.shape[0] == 1:
         attributes = attributes[0]
-    return _Interpolate.apply(
-        fragments.face_index, fragments.bary.to(dtype), faces.to(torch.int64), attributes.to(dtype)
-    )
+    with one_thread(not attributes.is_cuda):
+        return _Interpolate.apply(
+            fragments.face_index, fragments.bary.to(dtype), faces.to(torch.int64), attributes.to(dtype)
+        )
 
 
 class _Interpolate(torch.autograd.Function):
@@ -74,48 +75,60 @@ class _Interpolate(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         face_index, bary, faces, attributes = ctx.saved_tensors
         _, for_bary, _, for_attributes = ctx.needs_input_grad
-        batch, height, width = face_index.shape
-        count, channels = attributes.shape[-2:]
-        shared = attributes.ndim == 2
-        grad_bary = torch.zeros_like(bary, memory_format=torch.contiguous_format) if for_bary else None
-        grad_attributes = (
-            attributes.new_zeros(channels, (1 if shared else batch) * count) if for_attributes else None
-        )
-        planes = attributes.reshape(-1, channels).t().contiguous()
-        for part in _parts(face_index):
-            flat = face_index[part].reshape(-1)
-            pixel = (flat >= 0).nonzero().view(-1)
-            face = flat.index_select(0, pixel)
-            image = pixel.div(height * width, rounding_mode="floor").add_(part.start)
-            here = grad[part].reshape(-1, channels)
-            pixel_grad = [here[:, c].index_select(0, pixel) for c in range(channels)]
-            if grad_bary is not None:
-                offset = 0 if shared else image * count
-                target = grad_bary[part].view(-1, 3)
-                for k in range(3):
-                    vertex = faces[:, k].index_select(0, face).add_(offset)
-                    total = target.new_zeros(pixel.shape[0])
-                    for c in range(channels):
-                        total.addcmul_(pixel_grad[c], planes[c].index_select(0, vertex))
-                    target[:, k].scatter_(0, pixel, total)
-            if grad_attributes is not None:
-                # Sum over each face's pixels first: faces are far fewer, and the corners then follow as one index_add.
-                images = 1 if shared else part.stop - part.start
-                slot = face if shared else (image - part.start).mul_(faces.shape[0]).add_(face)
-                weights = bary[part].reshape(-1, 3)
-                for k in range(3):
-                    weight = weights[:, k].index_select(0, pixel)
-                    summed = weight.new_zeros(channels, images * faces.shape[0])
-                    for c in range(channels):
-                        summed[c].scatter_add_(0, slot, pixel_grad[c] * weight)
-                    first = (
-                        torch.arange(images, device=slot.device).add_(0 if shared else part.start).mul_(count)
-                    )
-                    vertex = (faces[:, k].unsqueeze(0) + first.unsqueeze(1)).view(-1)
-                    grad_attributes.index_add_(1, vertex, summed)
-        if grad_attributes is not None:
-            grad_attributes = grad_attributes.t().reshape(attributes.shape)
+        grad_bary = torch.zeros(bary.shape, dtype=bary.dtype, device=bary.device) if for_bary else None
+        rows = attributes if attributes.ndim == 3 else attributes.unsqueeze(0)
+        grad_rows = rows.new_zeros(rows.shape[0], rows.shape[2], rows.shape[1])
+        with one_thread(not grad.is_cuda):
+            for part in _parts(face_index):
+                own = part if attributes.ndim == 3 else slice(0, 1)
+                seen = _Seen(face_index[part], faces, rows.shape[1], own.stop - own.start, grad[part])
+                if grad_bary is not None:
+                    seen.into_bary(rows[own], grad_bary[part])
+                if for_attributes:
+                    seen.into_attributes(bary[part], grad_rows[own])
+        grad_attributes = grad_rows.transpose(1, 2).reshape(attributes.shape) if for_attributes else None
         return None, grad_bary, None, grad_attributes
+
+
+class _Seen:
+    """The covered pixels of some images, with the gradient of each channel there."""
+
+    def __init__(self, face_index: Tensor, faces: Tensor, vertices: int, tables: int, grad: Tensor):
+        """Gather the covered pixels; `tables` is how many attribute tables the images have: one each, or 1."""
+        flat = face_index.reshape(-1)
+        self.pixel = (flat >= 0).nonzero().view(-1)
+        face = flat.index_select(0, self.pixel)
+        table = self.pixel.div(flat.shape[0] // tables, rounding_mode="floor")
+        self.slot = face + table * faces.shape[0]  # the face among all tables' faces
+        first = torch.arange(0, tables * vertices, vertices, device=flat.device).view(tables, 1)
+        self.corners = [(faces[:, k] + first).view(-1) for k in range(3)]  # vertices of all tables' faces
+        grad = grad.reshape(-1, grad.shape[-1])
+        self.grad = [grad[:, c].index_select(0, self.pixel) for c in range(grad.shape[-1])]
+
+    def into_bary(self, rows: Tensor, out: Tensor) -> None:
+        """Write the gradient of the barycentrics; (b, V, C) attributes, (b, H, W, 3) out."""
+        planes = rows.reshape(-1, rows.shape[-1]).t().contiguous()
+        for k, corner in enumerate(self.corners):
+            vertex = corner.index_select(0, self.slot)
+            total = out.new_zeros(self.pixel.shape[0])
+            for plane, grad in zip(planes, self.grad, strict=True):
+                total.addcmul_(grad, plane.index_select(0, vertex))
+            out.view(-1, 3)[:, k].scatter_(0, self.pixel, total)
+
+    def into_attributes(self, bary: Tensor, out: Tensor) -> None:
+        """Add the gradient of the attributes; (., H, W, 3) barycentrics, (b, C, V) out.
+
+        Summed over each face's pixels first: the faces are far fewer, and a face's sum then goes to its corners.
+        """
+        bary = bary.reshape(-1, 3)
+        tables, channels, vertices = out.shape
+        for k, corner in enumerate(self.corners):
+            weight = bary[:, k].index_select(0, self.pixel)
+            total = weight.new_zeros(channels, corner.shape[0])
+            for plane, grad in zip(total, self.grad, strict=True):
+                plane.scatter_add_(0, self.slot, grad * weight)
+            sums = weight.new_zeros(channels, tables * vertices).index_add_(1, corner, total)
+            out += sums.view(channels, tables, vertices).transpose(0, 1)
 
 
 def _parts(face_index: Tensor) -> list[slice]:

@@ -64,7 +64,7 @@ def gather_corners(vertices: Tensor, faces: Tensor) -> Corners:
     w = vertices.new_zeros(batch, count + 1)
     w[:, :count] = torch.where(valid, z, torch.inf).reciprocal_()
     first = torch.arange(0, batch * (count + 1), count + 1, device=faces.device).view(1, batch, 1)
-    index = (faces.unsqueeze(1) + first).view(-1)
+    index = (faces.unsqueeze(1) + first).reshape(-1)
     xy = torch.view_as_complex(xy).view(-1).index_select(0, index)  # one gather for both coordinates
     xy = torch.view_as_real(xy).view(3, -1, 2)
     return Corners(*xy.unbind(-1), w.view(-1).index_select(0, index).view(3, -1), xy)

@@ -58,6 +58,7 @@ def shadow(
     casters = vertices @ axes.transpose(1, 2)
     low, high = casters.amin(1, keepdim=True), casters.amax(1, keepdim=True)
     extent = (high - low).clamp(min=1e-9)
+    extent = torch.maximum(extent, 1e-3 * extent.amax(-1, keepdim=True))  # flat casters need a depth as well
     scale = (resolution - 2 * _MARGIN) / extent[..., :2].amax(-1, keepdim=True)  # (B, 1, 1) texels a metre
 
     # The rasteriser interpolates 1/z linearly over the screen: a 1/z that is linear in depth makes it orthographic.
@@ -66,6 +67,7 @@ def shadow(
     drawn = casters * unit + origin
     drawn[..., 2].reciprocal_()
     nearest = rasterize_depth(drawn, faces, (resolution, resolution)).view(-1)
+    nearest = torch.where(nearest > 0, nearest, -torch.inf)
 
     received = torch.baddbmm(
         origin, points.reshape(batch, -1, 3), (axes * unit.transpose(1, 2)).transpose(1, 2)

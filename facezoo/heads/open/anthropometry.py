@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .template import Template
+
 MEASURES = (
     "head_breadth", "head_length", "bizygomatic", "bigonial", "min_frontal", "menton_sellion", "subnasale_sellion",
     "nose_breadth", "nose_protrusion", "nasal_root", "lip_length", "interpupillary",
@@ -107,7 +109,7 @@ def measure(vertices: np.ndarray, points: dict[str, np.ndarray]) -> np.ndarray:
     )
 
 
-def measuring_points(template) -> dict[str, np.ndarray]:  # noqa: ANN001  (Template; typed in identity.py)
+def measuring_points(template: Template) -> dict[str, np.ndarray]:
     """Vertex ids of the soft-tissue points and regions that :func:`measure` reads."""
     v, mirror = template.vertices, template.mirror
     skin = template.part == "skin"

@@ -9,6 +9,7 @@ import numpy as np
 from facezoo.heads.file import write_head
 
 from . import semantics
+from .anthropometry import measuring_points
 from .expressions import JOINT_SHAPES, arkit_names, build_expressions
 from .identity import N_IDENTITY, build_identity
 from .rig import joint_regressor, pose_correctives, skinning_weights
@@ -59,6 +60,8 @@ def build_arrays() -> tuple[dict[str, np.ndarray], dict]:
         **texture_lines(t),
         "extra.part": part_codes(t),
         "extra.ring": t.ring,
+        "extra.index": t.index,
+        **{f"extra.measure.{n}": ids for n, ids in measuring_points(t).items()},
         "extra.sex_mean": identity.sex_mean.astype(np.float32),
         "extra.sex_chol": identity.sex_chol.astype(np.float16),
     }

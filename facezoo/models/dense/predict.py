@@ -67,6 +67,14 @@ class DenseLandmarks(DenseModel, FaceModel):
         """See :meth:`FaceModel.landmarks68`."""
         return self.to_image(output.landmarks68.float(), crops.affine)
 
+    def is_face(self, face: Face) -> bool:
+        """Ask the network's own doubt: false alarms of a detector get wide scales.
+
+        The threshold on the mean confidence of the 68 points travels with the weights (``least_confidence`` in
+        config.json), because it depends on their calibration.
+        """
+        return float(face.confidence["ibug68"].mean()) >= float(self.info.get("least_confidence", 0.0))
+
     def decode(self, output: DenseOutput, crops: Crops, *, fit: bool = True) -> list[Face]:
         """See :meth:`FaceModel.decode`; without a fit, head and camera are the network's own estimate."""
         if not len(crops):
