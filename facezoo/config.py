@@ -167,6 +167,7 @@ def resolve(values: DictConfig, source: str = "recipe") -> Recipe:
             if key not in known and not _inside_list(key, known):
                 raise unknown_key(key, known)
         parts[section] = _build(section, kind, given)
+    parts["loss"].adjust(parts["model"])
     return Recipe(**parts)
 
 

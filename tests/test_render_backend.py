@@ -69,7 +69,7 @@ def test_the_bench_measures() -> None:
     assert torch.get_num_threads() == before
     assert result["faces"] == 9976
     assert 0.1 < result["coverage"] < 0.9
-    assert 0 < result["forward_ms"] < result["forward_backward_ms"]
+    assert min(result["forward_ms"], result["culled_ms"], result["forward_backward_ms"]) > 0
     assert result["images_per_second"] == pytest.approx(1000 / result["forward_ms"])
 
 
@@ -77,9 +77,11 @@ def test_the_number_of_threads_comes_back_even_after_an_error() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with pytest.raises(RuntimeError, match="stop"), one_thread():
+        with one_thread():
             assert torch.get_num_threads() == 1
-            raise RuntimeError("stop")
+        assert torch.get_num_threads() == 2
+        with pytest.raises(IndexError), one_thread():
+            torch.zeros(1)[2]
         assert torch.get_num_threads() == 2
         with one_thread(False):
             assert torch.get_num_threads() == 2

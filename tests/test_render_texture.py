@@ -69,16 +69,16 @@ def test_a_rendered_texture_bakes_back() -> None:
 
 
 def test_baking_masks_what_is_hidden_turned_away_or_outside() -> None:
-    vertices, faces, camera = ball(batch=2, size=96)
-    uv = torch.rand(vertices.shape[1], 2)  # not an atlas; each face gets its own row of texels instead
+    vertices, faces, camera = ball(batch=2, size=96, around=32, bands=32)
+    # An atlas of one cell a face.
     corner = torch.arange(len(faces) * 3).view(-1, 3)
     cell = torch.arange(len(faces))
-    side = 40
+    side = 45
     origin = torch.stack((cell % side, cell // side), -1).float()
     uv = ((origin.unsqueeze(1) + torch.tensor([[0.1, 0.1], [0.9, 0.1], [0.1, 0.9]])) / side).view(-1, 2)
     picture = torch.ones(2, 3, 96, 96)
-    _, mask = bake_uv(picture, vertices, faces, uv, corner, (160, 160))
-    layout = uv_fragments(uv, corner, (160, 160))
+    _, mask = bake_uv(picture, vertices, faces, uv, corner, (180, 180))
+    layout = uv_fragments(uv, corner, (180, 180))
     normal = camera - torch.tensor([0.0, 0.0, 4.0])  # of a unit sphere
     facing = interpolate(
         type(layout)(*(part.expand(2, *part.shape[1:]) for part in layout)),
@@ -86,18 +86,18 @@ def test_baking_masks_what_is_hidden_turned_away_or_outside() -> None:
         (normal * camera).sum(-1, True),
     )[..., 0]
     owned = (layout.face_index >= 0).expand(2, -1, -1)
-    assert mask[:, 0][owned & (facing < -0.1)].all()
-    assert not mask[:, 0][owned & (facing > 0.1)].any()
+    assert mask[:, 0][owned & (facing < -0.35)].all()
+    assert not mask[:, 0][owned & (facing > 0.35)].any()
     assert not mask[:, 0][~owned].any()
     shifted = vertices + torch.tensor([60.0, 0.0, 0.0])
-    _, beyond = bake_uv(picture, shifted, faces, uv, corner, (160, 160))
+    _, beyond = bake_uv(picture, shifted, faces, uv, corner, (180, 180))
     assert 0 < beyond.sum() < mask.sum()
     wall = torch.cat(
         (vertices, torch.tensor([[[-99.0, -99, 1], [-99, 300, 1], [300, -99, 1]]]).expand(2, -1, -1)), 1
     )
     behind = torch.cat((faces, torch.tensor([[0, 1, 2]]) + vertices.shape[1]))
     hidden_corner = torch.cat((corner, torch.tensor([[0, 0, 0]])))
-    _, hidden = bake_uv(picture, wall, behind, uv, hidden_corner, (160, 160))
+    _, hidden = bake_uv(picture, wall, behind, uv, hidden_corner, (180, 180))
     assert not hidden.any()
 
 

@@ -19,7 +19,10 @@ def test_of_a_sphere_the_near_cap_is_visible() -> None:
     facing = ((camera - CENTRE) * camera).sum(-1)  # 0 on the outline
     assert seen[facing < -0.15].all()
     assert not seen[facing > 0.15].any()
-    assert torch.equal(seen, visibility(vertices * torch.tensor([9.0, 9.0, 1.0]) - 50, faces))  # of any image
+    elsewhere = visibility(
+        vertices * torch.tensor([9.0, 9.0, 1.0]) + torch.tensor([500.0, -50.0, 0.0]), faces
+    )
+    assert (seen == elsewhere).float().mean() > 0.99
 
 
 def test_given_normals_decide_what_faces_the_camera() -> None:
@@ -60,10 +63,10 @@ def test_invalid_vertices_are_not_visible_and_harm_nothing() -> None:
 
 def test_front_facing_is_where_normals_meet_the_ray() -> None:
     vertices, faces, camera = ball(batch=2)
-    middle = camera[:, faces].mean(2)
-    assert torch.equal(front_facing(vertices, faces), ((middle - CENTRE) * middle).sum(-1) < 0) or (
-        (front_facing(vertices, faces) == (((middle - CENTRE) * middle).sum(-1) < 0)).float().mean() > 0.98
-    )
+    a, b, c = camera[:, faces].unbind(2)
+    towards = (torch.linalg.cross(b - a, c - a) * a).sum(-1)
+    clear = towards.abs() > 1e-4
+    assert torch.equal(front_facing(vertices, faces)[clear], (towards < 0)[clear])
 
 
 def test_visibility_names_wrong_shapes() -> None:
@@ -80,12 +83,12 @@ def test_a_ball_shades_its_own_far_side() -> None:
     covered = seen.face_index >= 0
     points = interpolate(seen, faces, camera)
     light = functional.normalize(torch.tensor([[1.0, -0.3, -0.4], [-1.0, 0.2, 0.1]]), dim=-1)
-    lit = shadow(camera, faces, light, points, covered, softness=0.02, bias=0.02)
+    lit = shadow(camera, faces, light, points, covered, normals=points - CENTRE, softness=0.02, bias=0.02)
     cosine = ((points - CENTRE) * light[:, None, None]).sum(-1)
     assert (lit[~covered] == 1).all()
-    assert (lit[covered & (cosine > 0.25)] > 0.99).all()
+    assert (lit[covered & (cosine > 0.25)] > 0.9).all()
     assert (lit[covered & (cosine < -0.25)] < 0.01).all()
-    everywhere = shadow(camera, faces, light, points, softness=0.02, bias=0.02)
+    everywhere = shadow(camera, faces, light, points, normals=points - CENTRE, softness=0.02, bias=0.02)
     torch.testing.assert_close(everywhere[covered], lit[covered])
 
 

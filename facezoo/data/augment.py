@@ -36,23 +36,23 @@ class AugmentConfig:
         cutout_max: largest hole as a share of the side.
     """
 
-    scale: float = 0.2
-    shift: float = 0.06
+    scale: float = 0.15
+    shift: float = 0.05
     rotation: float = 15.0
     rotation_max: float = 45.0
     flip: float = 0.5
     flip_vertical: float = 0.0
-    color: float = 0.6
-    grey: float = 0.08
-    low_resolution: float = 0.2
+    color: float = 0.4
+    grey: float = 0.06
+    low_resolution: float = 0.1
     low_resolution_min: float = 0.25
-    blur: float = 0.25
+    blur: float = 0.15
     blur_max: float = 2.2
-    noise: float = 0.35
-    noise_max: float = 0.07
-    jpeg: float = 0.3
+    noise: float = 0.15
+    noise_max: float = 0.05
+    jpeg: float = 0.1
     jpeg_max: float = 40.0
-    cutout: float = 0.25
+    cutout: float = 0.2
     cutout_max: float = 0.5
 
 

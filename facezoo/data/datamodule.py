@@ -17,7 +17,7 @@ from facezoo.errors import InputError, unknown_name
 
 SOURCES = ("stream", "shards")
 LABELS = tuple(name for name in FIELDS if name != "images")
-# Seeds of the synthetic stream: the first are for validation, training starts far behind them and never comes back.
+# The stream trains behind the seeds that shards are usually rendered from, and far before the reserved ones.
 FIRST_TRAINING_SEED = 1_000_000
 
 
@@ -39,7 +39,7 @@ class DataConfig:
 
     source: str = "stream"
     root: str = ""
-    size: int = 192
+    size: int = 176
     batch_size: int = 64
     workers: int = 0
     validation: int = 512
@@ -96,7 +96,7 @@ class SyntheticStream:
 
     def read(self, numbers: Sequence[int] | np.ndarray, fields: Sequence[str] = tuple(FIELDS)) -> dict[str, Tensor]:
         """Render the samples."""
-        from facezoo.synth import render_batch  # here: reading shards must not load the renderer
+        from facezoo.synth import render_batch
 
         arrays = render_batch([self.first + int(n) for n in numbers], self.size)
         check_arrays({k: np.asarray(v) for k, v in arrays.items()})
@@ -188,8 +188,12 @@ class FaceDataModule:
         self.train: SampleSource
         self.validation: SampleSource
         if config.source == "stream":
+            from facezoo.synth import VALIDATION_SEEDS  # here: reading shards must not load the renderer
+
+            if config.validation > len(VALIDATION_SEEDS):
+                raise InputError(f"data.validation={config.validation}; the stream reserves {len(VALIDATION_SEEDS)} seeds")
             self.train = SyntheticStream(config.size, FIRST_TRAINING_SEED, config.limit)
-            self.validation = SyntheticStream(config.size, 0, config.validation)
+            self.validation = SyntheticStream(config.size, VALIDATION_SEEDS.start, config.validation)
             return
         folder = ShardFolder(config.root)
         count = len(folder) - config.validation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,7 +56,7 @@ class Mirror:
         return cls(
             subset_mirror(head.topology.subset(points), symmetry),
             basis_mirror(head.shapedirs[..., : head.n_identity], symmetry),
-            basis_mirror(head.shapedirs[..., head.n_identity :], symmetry),
+            basis_mirror(head.shapedirs[..., head.n_identity :], symmetry, head.params["expression"].names),
             ibug68_mirror(),
         )
 
@@ -68,12 +69,15 @@ def subset_mirror(ids: Tensor, symmetry: Tensor) -> Tensor | None:
     return None if bool((mirrored < 0).any()) else mirrored
 
 
-def basis_mirror(basis: Tensor, symmetry: Tensor, tolerance: float = 0.02) -> tuple[Tensor, Tensor] | None:
+def basis_mirror(
+    basis: Tensor, symmetry: Tensor, names: Sequence[str] | None = None, tolerance: float = 0.02
+) -> tuple[Tensor, Tensor] | None:
     """Find index and sign of every component's mirror image.
 
     Args:
         basis: (V, 3, n) displacements.
         symmetry: (V,) mirror vertex of every vertex.
+        names: (n,) names, in which Left and Right are preferred as pairs.
         tolerance: allowed residual of a component against its image, relative to its norm.
 
     Returns:
@@ -87,7 +91,18 @@ def basis_mirror(basis: Tensor, symmetry: Tensor, tolerance: float = 0.02) -> tu
     similarity = (reflected / norm).mT @ (flat / norm)  # row: mirrored component, column: candidate
     index = similarity.abs().argmax(1)
     sign = torch.gather(similarity, 1, index[:, None])[:, 0].sign()
+    for i in range(flat.shape[1] if names is not None else 0):
+        # Two components may move the vertices alike (gaze moves the lids a little, the eyes by joints): names decide.
+        other = _other_side(i, names or ())
+        if float((reflected[:, i] - flat[:, other]).norm()) <= tolerance * float(norm[i]):
+            index[i], sign[i] = other, 1
     residual = (reflected - flat[:, index] * sign).norm(dim=0) / norm
     closed = bool((residual < tolerance).all()) and index.unique().numel() == index.numel()
     # values transform like the coefficients: reflect(Σ c_i b_i) = Σ c_i s_i b_index[i]; pairs are their own inverse
     return (index, sign) if closed else None
+
+
+def _other_side(i: int, names: Sequence[str]) -> int:
+    """Return the component whose name has Left and Right exchanged, or ``i`` itself."""
+    swapped = names[i].replace("Left", "\0").replace("Right", "Left").replace("\0", "Right")
+    return list(names).index(swapped) if swapped in names else i

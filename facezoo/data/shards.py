@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors.numpy import save as serialize
 from torch import Tensor
 
 from facezoo.errors import AssetError, InputError
+from facezoo.mesh.io.atomic import write_bytes
 
 Arrays = dict[str, np.ndarray]
 
@@ -50,17 +50,8 @@ def write_shard(root: str | Path, number: int, arrays: Mapping[str, np.ndarray],
         InputError: a field is missing, unknown or of the wrong shape.
     """
     check_arrays(arrays)
-    root = Path(root)
-    root.mkdir(parents=True, exist_ok=True)
-    path = root / f"shard-{number:05d}.safetensors"
     data = serialize({k: np.ascontiguousarray(v) for k, v in arrays.items()}, {"facezoo": json.dumps(dict(meta))})
-    temporary = path.with_suffix(f".tmp{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_bytes(Path(root) / f"shard-{number:05d}.safetensors", data)
 
 
 def check_arrays(arrays: Mapping[str, np.ndarray]) -> int:

@@ -233,7 +233,7 @@ def _start(
         if not bool((translation[:, 2] > 0).all()) or not bool(torch.isfinite(rotation).all()):
             raise InputError("init must place every head in front of the camera (t z > 0), all finite.")
         return Unknowns(values, rotation, translation), True
-    rest = problem.rest(torch.cat((values[:, :n], values.new_zeros(len(values), 9)), 1))[..., :-1]
+    rest, _ = problem.rest(torch.cat((values[:, :n], values.new_zeros(len(values), 9)), 1))
     focal = seen.focal * values[:, -1:, None].exp()
     rays = torch.linalg.solve(focal, seen.points)
     rotation, translation = initial_pose(rest, rays, seen.weight.mean(1), robust=robust)
@@ -256,7 +256,7 @@ def _result(problem: FitProblem, objective: HeadObjective, intrinsics: Tensor, b
     k = intrinsics.clone()
     k[:, :2, :2] = k[:, :2, :2] * scale[:, None, None]
     groups = [] if objective.rigid else ["identity", "expression", "jaw"]
-    groups += ["rotation", "translation"] + (["focal"] if objective.focal else [])
+    groups += ["focal"] * objective.focal + ["rotation", "translation"]
     sizes = {"identity": problem.n_identity, "expression": problem.n_expression, "focal": 1}
     layout, start = {}, 0
     for name in groups:

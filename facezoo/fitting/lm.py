@@ -9,10 +9,15 @@ Three things set it apart from the textbook:
 * Bounds are an active set (projected Newton, Bertsekas 1982): unknowns at a bound that want to leave stay out of the
   linear system, those that hit one on the way are fixed there and the rest is solved again. Unlike a barrier this
   reaches exact zeros, keeps a warm start valid and costs nothing where no bound is touched.
+
+Tensors carry the heavy work of the whole batch; the decisions about each member are plain numbers in Python.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -22,11 +27,12 @@ from torch import Tensor
 # Gauss-Newton steps; the first failure raises it to a level that shortens steps along the weak directions.
 _FIRST_DAMPING, _RAISED_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-6, 1e-4, 1e-9, 1e8
 _BOUND_PASSES = 6
+_WALL = 1e12  # on the unit diagonal: holds a fixed unknown in place to twelve digits
 # χ² that the last step may have gained for its Hessian to serve once more.
 _CHORD_GAIN = 0.5
 # A chord step must cut the predicted decrease to this part, or the Hessian is computed anew.
 _CHORD_PROGRESS = 0.1
-# Relative rounding noise of the cost: differences below cannot judge a step.
+# Relative rounding noise of the cost: smaller differences cannot judge a step.
 _NOISE = {torch.float32: 1e-5, torch.float64: 1e-13}
 
 
@@ -37,7 +43,7 @@ class Objective(Protocol):
     """
 
     def evaluate(self, state: Any, rows: Tensor | None = None) -> Any:
-        """Return an evaluation with at least ``cost`` (b,), infinite where the state is not allowed."""
+        """Return an evaluation with at least ``cost`` (b,)."""
 
     def gradient(self, at: Any) -> Tensor:
         """Return (b, P)."""
@@ -47,7 +53,7 @@ class Objective(Protocol):
         """Return a positive semi-definite (b, P, P)."""
         ...
 
-    def retract(self, state: Any, step: Tensor, rows: Tensor | None = None) -> Any:
+    def retract(self, state: Any, step: Tensor) -> Any:
         """Return the state moved by (b, P)."""
 
     def room(self, state: Any) -> tuple[Tensor, Tensor] | None:
@@ -73,18 +79,38 @@ class Minimum(NamedTuple):
     hessians: Tensor
 
 
-class _Work(NamedTuple):
-    """Members of the batch that are not finished yet."""
+@dataclass(slots=True)
+class _Member:
+    """What is decided for one member of the batch."""
 
-    rows: Tensor
-    state: Any
-    at: Any
-    hessian: Tensor
-    hessians: Tensor
-    stale: Tensor  # bool, the Hessian is of an earlier state
-    damping: Tensor
-    growth: Tensor  # factor on the damping at the next failure
-    previous: Tensor  # predicted decrease of the last step
+    row: int
+    damping: float = _FIRST_DAMPING
+    growth: float = 2.0  # of the damping at the next failure
+    previous: float = math.inf  # predicted decrease of the last step
+    stale: bool = True  # the Hessian is of an earlier state
+    hessians: int = 0
+    iterations: int = 0
+    converged: bool = False
+
+    def judge(self, before: float, after: float, decrease: float, tolerance: float, noise: float) -> tuple[bool, bool]:
+        """Take note of a tried step; return whether it is taken and whether the member is finished."""
+        self.iterations += 1
+        actual = before - after
+        noise *= before
+        # comparisons with NaN are False: an impossible step is a failed one
+        better = actual > 1e-3 * decrease or (decrease < noise and actual > -noise)
+        small = decrease < tolerance * max(before, 1.0)
+        self.converged = small and (better or not self.stale)
+        if better:  # damping shrinks the better the model predicted (Nielsen 1999)
+            surprise = 2 * min(actual / decrease if decrease > 0 else 0.0, 1.0) - 1
+            self.damping = max(self.damping * max(1 - max(surprise, 0.0) ** 3, 0.1), _LEAST_DAMPING)
+            self.growth, self.previous, self.stale = 2.0, decrease, True
+        elif self.stale:  # the old Hessian is to blame before the damping is
+            self.previous = math.inf
+        else:
+            self.damping = max(self.damping * self.growth, _RAISED_DAMPING)
+            self.growth *= 2
+        return better, self.converged or self.damping > _MOST_DAMPING
 
 
 def minimise(objective: Objective, state: Any, *, iterations: int, tolerance: float) -> Minimum:
@@ -100,84 +126,74 @@ def minimise(objective: Objective, state: Any, *, iterations: int, tolerance: fl
     Returns:
         The minima. ``converged`` is False where iterations ran out or no step decreased the cost.
     """
-    at = objective.evaluate(state, None)
+    at = objective.evaluate(state)
     like = at.cost
-    size = len(like)
-    rows = torch.arange(size, device=like.device)
-    work = _Work(
-        rows=rows,
-        state=state,
-        at=at,
-        hessian=like.new_empty(0),
-        hessians=torch.zeros_like(rows),
-        stale=torch.ones_like(rows, dtype=torch.bool),
-        damping=torch.full_like(like, _FIRST_DAMPING),
-        growth=torch.full_like(like, 2.0),
-        previous=torch.full_like(like, torch.inf),
-    )
-    finished: list[tuple[_Work, Tensor, Tensor]] = []  # work, iterations, converged
-    for iteration in range(1, iterations + 1):
-        work, converged = _iterate(objective, work, tolerance, size)
-        done = converged | (work.damping > _MOST_DAMPING)
-        if iteration == iterations:
-            done = torch.ones_like(done)
-        if bool(done.any()):
-            out = _take(work, done)
-            finished.append((out, torch.full_like(out.rows, iteration), converged[done]))
-            if len(out.rows) == len(work.rows):
+    before = like.tolist()
+    size, noise = len(before), _NOISE.get(like.dtype, 1e-5)
+    members, rows, hessian = [_Member(row) for row in range(size)], None, None
+    finished: list[tuple[list[_Member], Any, Any, Tensor]] = []
+    for _ in range(iterations):
+        wanted = [m.stale and m.previous > _CHORD_GAIN for m in members]
+        hessian = _refresh(objective, members, wanted, hessian, at, rows)
+        gradient, room = objective.gradient(at), objective.room(state)
+        damping = like.new_tensor([m.damping for m in members])
+        step, decrease = solve_step(hessian, gradient, damping, room)
+        slow = _slow(members, before, decrease, tolerance)
+        if any(slow):
+            hessian = _refresh(objective, members, slow, hessian, at, rows)
+            step, decrease = solve_step(hessian, gradient, damping, room)
+        trial = objective.retract(state, step)
+        tried = objective.evaluate(trial, rows)
+        predicted, after = torch.stack((decrease, tried.cost)).tolist()
+        verdicts = [
+            m.judge(b, a, p, tolerance, noise) for m, b, a, p in zip(members, before, after, predicted, strict=True)
+        ]
+        better = [taken for taken, _ in verdicts]
+        state, at = _choose(better, trial, state), _choose(better, tried, at)
+        before = [a if taken else b for a, b, taken in zip(after, before, better, strict=True)]
+        done = [i for i, (_, over) in enumerate(verdicts) if over]
+        if done:
+            if len(done) == len(members):
                 break
-            work = _take(work, ~done)
-    return _collect(finished, size)
+            keep = [i for i, (_, over) in enumerate(verdicts) if not over]
+            finished.append(([members[i] for i in done], *_take((state, at, hessian), done, like.device)))
+            state, at, hessian = _take((state, at, hessian), keep, like.device)
+            members, before = [members[i] for i in keep], [before[i] for i in keep]
+            rows = torch.tensor([m.row for m in members], device=like.device)
+    finished.append((members, state, at, hessian))
+    return _collect(finished, like.device)
 
 
-def _iterate(objective: Objective, work: _Work, tolerance: float, size: int) -> tuple[_Work, Tensor]:
-    """Try one step for every member at work and take it where it pays."""
-    rows = None if len(work.rows) == size else work.rows
-    work = _refresh(objective, work, rows, work.stale & (work.previous > _CHORD_GAIN))
-    gradient = objective.gradient(work.at)
-    room = objective.room(work.state)
-    step, decrease = solve_step(work.hessian, gradient, work.damping, room)
-    target = tolerance * work.at.cost.clamp(min=1.0)
-    slow = work.stale & ~((decrease < _CHORD_PROGRESS * work.previous) | (decrease < target))
-    if bool(slow.any()):
-        work = _refresh(objective, work, rows, slow)
-        step, decrease = solve_step(work.hessian, gradient, work.damping, room)
-    trial = objective.retract(work.state, step, rows)
-    at = objective.evaluate(trial, rows)
-    actual = work.at.cost - at.cost
-    noise = _NOISE.get(actual.dtype, 1e-5) * work.at.cost
-    # All comparisons are False for NaN: an impossible step is a failed one.
-    better = (actual > 1e-3 * decrease) | ((decrease < noise) & (actual > -noise))
-    small = decrease < target
-    # Damping after Nielsen (1999): it shrinks the better the model predicted, and grows ever faster at failures.
-    # An old Hessian is to blame before the damping is.
-    surprise = 2 * (actual / decrease.clamp(min=1e-30)).clamp(0, 1) - 1
-    easier = work.damping * (1 - surprise**3).clamp(min=0.1)
-    failed = ~better & ~work.stale
-    harder = torch.where(failed, (work.damping * work.growth).clamp(min=_RAISED_DAMPING), work.damping)
-    finished = small & (better | ~work.stale)
-    work = work._replace(
-        state=_choose(better, trial, work.state),
-        at=_choose(better, at, work.at),
-        damping=torch.where(better, easier.clamp(min=_LEAST_DAMPING), harder),
-        growth=torch.where(better, 2.0, torch.where(failed, 2 * work.growth, work.growth)),
-        # a failed chord step counts as a large one, so that the Hessian is refreshed
-        previous=torch.where(better, decrease, torch.where(work.stale, torch.inf, work.previous)),
-        stale=better | work.stale,
-    )
-    return work, finished
+def _slow(members: list[_Member], before: list[float], decrease: Tensor, tolerance: float) -> list[bool]:
+    """Tell for whom an old Hessian promises so little progress that it is not worth a step."""
+    if not any(m.stale for m in members):
+        return []
+    return [
+        m.stale and not (p < _CHORD_PROGRESS * m.previous or p < tolerance * max(b, 1.0))
+        for m, b, p in zip(members, before, decrease.tolist(), strict=True)
+    ]
 
 
-def _refresh(objective: Objective, work: _Work, rows: Tensor | None, wanted: Tensor) -> _Work:
-    """Recompute the Hessians of the ``wanted`` (b,) members."""
-    if not bool(wanted.any()):
-        return work
-    if bool(wanted.all()):
-        hessian = objective.hessian(work.at, rows)
-    else:
-        hessian = work.hessian.clone()
-        hessian[wanted] = objective.hessian(_take(work.at, wanted), work.rows[wanted])
-    return work._replace(hessian=hessian, stale=work.stale & ~wanted, hessians=work.hessians + wanted)
+def _refresh(
+    objective: Objective,
+    members: list[_Member],
+    wanted: list[bool],
+    hessian: Tensor | None,
+    at: Any,
+    rows: Tensor | None,
+) -> Tensor:
+    """Recompute the Hessians of the ``wanted`` members."""
+    chosen = [i for i, want in enumerate(wanted) if want]
+    for i in chosen:
+        members[i].stale = False
+        members[i].hessians += 1
+    if hessian is None or len(chosen) == len(members):
+        return objective.hessian(at, rows)
+    if not chosen:
+        return hessian
+    index = torch.tensor(chosen, device=hessian.device)
+    part = objective.hessian(_take(at, chosen, hessian.device), index if rows is None else rows[index])
+    return hessian.index_copy(0, index, part)
 
 
 def solve_step(
@@ -197,79 +213,91 @@ def solve_step(
     Returns:
         Step (b, P), NaN where the system is not positive definite, and the predicted decrease of the cost (b,).
     """
-    diagonal = hessian.diagonal(dim1=1, dim2=2)
-    scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
+    # an unknown without any effect has a zero row and a zero gradient: any finite scale will do
+    scale = hessian.diagonal(dim1=1, dim2=2).clamp(min=1e-30).rsqrt()
     unit = hessian * scale[:, :, None] * scale[:, None, :]
     slope = gradient * scale
+    lift = damping[:, None]
     if room is None:
-        step = _cholesky_step(unit, slope, damping)
+        step = _cholesky_step(unit, slope, lift)
     else:
-        step = _bounded_step(unit, slope, damping, room[0] / scale, room[1] / scale)
-    product = (unit @ step[..., None]).squeeze(-1)
-    return step * scale, (step * torch.add(slope, product, alpha=0.5)).sum(1).neg_()
+        step = _bounded_step(unit, slope, lift, room[0] / scale, room[1] / scale)
+    bend = torch.baddbmm(slope[:, :, None], unit, step[:, :, None], alpha=0.5).squeeze(2)
+    return step * scale, (step * bend).sum(1).neg_()
 
 
-def _bounded_step(unit: Tensor, slope: Tensor, damping: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def _bounded_step(unit: Tensor, slope: Tensor, lift: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Return the damped step with low <= step <= high, all (b, P) in scaled units."""
     fixed = ((low >= 0) & (slope > 0)) | ((high <= 0) & (slope < 0))
-    step = torch.zeros_like(slope)
-    for _ in range(_BOUND_PASSES):
-        free = (~fixed).to(slope.dtype)
-        # fixed unknowns keep their part of the step, the free ones solve for the rest
-        step = step * fixed
-        target = (slope + (unit @ step[..., None]).squeeze(-1)) * free
-        system = unit * free[:, :, None] * free[:, None, :]
-        system.diagonal(dim1=1, dim2=2).add_(1 - free)
-        step = step + _cholesky_step(system, target, damping)
-        outside = ((step < low) | (step > high)) & ~fixed
-        step = torch.clamp(step, low, high)
-        if not bool(outside.any()):
+    held, pulled = torch.zeros_like(slope), slope
+    step = held
+    for turn in range(_BOUND_PASSES):
+        step = torch.where(fixed, held, _cholesky_step(unit, pulled, lift + _WALL * fixed))
+        outside = (step < low) | (step > high)
+        if turn == _BOUND_PASSES - 1 or not bool(outside.any()):
             break
+        # what would leave is held at its bound, the others make up for it
         fixed = fixed | outside
-    return step
+        held = torch.where(fixed, step.clamp(low, high), 0.0)
+        pulled = torch.baddbmm(slope[:, :, None], unit, held[:, :, None]).squeeze(2)
+    return step.clamp(low, high)
 
 
-def _cholesky_step(unit: Tensor, slope: Tensor, damping: Tensor) -> Tensor:
-    """Return -(unit + damping)⁻¹ slope, NaN where that is not positive definite."""
+def _cholesky_step(unit: Tensor, slope: Tensor, lift: Tensor) -> Tensor:
+    """Return -(unit + diag(lift))⁻¹ slope, NaN where that is not positive definite."""
     system = unit.clone()
-    system.diagonal(dim1=1, dim2=2).add_(damping[:, None])
+    system.diagonal(dim1=1, dim2=2).add_(lift)
     factor, info = torch.linalg.cholesky_ex(system)
-    step = torch.cholesky_solve(slope[..., None], factor).squeeze(-1).neg_()
-    return torch.where(info[:, None] == 0, step, torch.nan)
+    step = torch.cholesky_solve(slope[:, :, None], factor).squeeze(2)
+    return torch.where(info[:, None] == 0, step.neg_(), torch.nan)
 
 
-def _take(values: Any, mask: Tensor) -> Any:
-    """Select members of nested NamedTuples of tensors."""
-    if isinstance(values, Tensor):
-        return values[mask]
-    return type(values)(*(_take(v, mask) for v in values))
+def _take(values: Any, indices: list[int], device: torch.device) -> Any:
+    """Select members of tensors in nested tuples."""
+    index = torch.tensor(indices, device=device)
+
+    def select(value: Any) -> Any:
+        return value[index] if isinstance(value, Tensor) else _rebuild(value, [select(v) for v in value])
+
+    return select(values)
 
 
-def _choose(mask: Tensor, new: Any, old: Any) -> Any:
+def _choose(mask: list[bool], new: Any, old: Any) -> Any:
     """Select new or old, member by member, in a NamedTuple of tensors."""
-    if bool(mask.all()):
+    if all(mask):
         return new
-    if not bool(mask.any()):
+    if not any(mask):
         return old
-    shape = [-1] + [1] * max(a.dim() for a in new)
-    return type(new)(*(torch.where(mask.view(shape[: a.dim()]), a, b) for a, b in zip(new, old, strict=True)))
+    flags = torch.tensor(mask, device=new[0].device)
+    picked = [torch.where(flags.view(-1, *[1] * (a.dim() - 1)), a, b) for a, b in zip(new, old, strict=True)]
+    return _rebuild(new, picked)
 
 
-def _collect(finished: list[tuple[_Work, Tensor, Tensor]], size: int) -> Minimum:
+def _rebuild(like: Any, parts: Sequence[Any]) -> Any:
+    """Make a tuple of the kind of ``like``."""
+    return tuple(parts) if type(like) is tuple else type(like)(*parts)
+
+
+def _collect(finished: list[tuple[list[_Member], Any, Any, Any]], device: torch.device) -> Minimum:
     """Put the finished members back into the order of the batch."""
-    parts = [
-        Minimum(work.state, work.at, count, converged, work.hessian, work.hessians)
-        for work, count, converged in finished
-    ]
-    if len(parts) == 1:
-        return parts[0]
-    rows = torch.cat([work.rows for work, _, _ in finished])
-    order = torch.empty_like(rows)
-    order[rows] = torch.arange(size, device=rows.device)
+    members = [m for part in finished for m in part[0]]
+    state, at, hessian = finished[0][1:]
+    if len(finished) > 1:
+        order = sorted(range(len(members)), key=lambda i: members[i].row)
+        index = torch.tensor(order, device=device)
+        members = [members[i] for i in order]
 
-    def joined(pieces: list[Any]) -> Any:
-        if isinstance(pieces[0], Tensor):
-            return torch.cat(pieces)[order]
-        return type(pieces[0])(*(joined(list(column)) for column in zip(*pieces, strict=True)))
+        def join(parts: Sequence[Any]) -> Any:
+            if isinstance(parts[0], Tensor):
+                return torch.cat(list(parts))[index]
+            return _rebuild(parts[0], [join(column) for column in zip(*parts, strict=True)])
 
-    return joined(parts)
+        state, at, hessian = (join([part[k] for part in finished]) for k in (1, 2, 3))
+    return Minimum(
+        state=state,
+        at=at,
+        iterations=torch.tensor([m.iterations for m in members], device=device),
+        converged=torch.tensor([m.converged for m in members], device=device),
+        hessian=hessian,
+        hessians=torch.tensor([m.hessians for m in members], device=device),
+    )

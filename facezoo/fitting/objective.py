@@ -3,7 +3,8 @@
 cost = ½ Σ ρ(w |A π(R v + t) - p|²) + ½ Σ ((x - mean) / sigma)²
 
 v: vertices of :class:`~facezoo.fitting.problem.FitProblem`; π(X) = (X/Z, Y/Z); A: focal part of K; p: pixels from the
-principal point.
+principal point. Plain ``mm`` and ``bmm`` on flat shapes throughout: with one face most of the time goes into calling
+operations, not into arithmetic.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from facezoo.fitting.jaw import jaw_rotation, small_rotation
@@ -21,8 +23,9 @@ from facezoo.fitting.state import Unknowns
 # Jacobians are built for as many faces at once as fit the cache (CPU) or fill the device (GPU).
 _JACOBIAN_BYTES = {"cpu": 16 << 20}
 _JACOBIAN_BYTES_DEVICE = 1 << 30
-# Nearest allowed depth as a part of the head's own: a step that puts a vertex nearer is refused.
-_NEAREST = 0.02
+# A vertex nearer than this (or behind the camera) counts as being this near: its projection flies off, the cost with
+# it, and the solver takes a shorter step.
+_NEAREST = 1e-3
 
 
 class Observations(NamedTuple):
@@ -58,7 +61,7 @@ class Evaluation(NamedTuple):
         ray: (B, 2, N) X/Z, Y/Z; ``depth`` (B, 1, N) metres.
         turned: (B, 3, N) R v.
         arm: (B, 3, N) rest vertex minus jaw joint.
-        turn: (B, 3, 3) jaw rotation minus identity; ``turns`` (B, 3, 3, 3) its derivative by each component.
+        turn: (B, 3, 3) jaw rotation minus identity; ``turns`` (B, 3, 9) its derivative by each component.
         R, t: of the state.
     """
 
@@ -82,9 +85,8 @@ class Evaluation(NamedTuple):
 class HeadObjective:
     """Cost, gradient, Hessian and update rule for one batch; what :func:`facezoo.fitting.lm.minimise` asks for.
 
-    Unknowns in order: coefficients, jaw (both unless ``rigid``), rotation ω (R <- Cayley(ω) R), translation
-    (t <- exp(δz) (t + tz (δx, δy, 0)): x and y over depth and log depth, so all have the size of an angle and
-    depth stays positive), log focal length (if ``focal``).
+    Unknowns in order: coefficients, jaw (both unless ``rigid``), log focal length (if ``focal``), rotation ω
+    (R <- Cayley(ω) R), translation over depth (t <- t + tz δ), so that all of the pose has the size of an angle.
 
     Args:
         problem: head and points.
@@ -104,25 +106,29 @@ class HeadObjective:
         robust: Robust = "none",
     ) -> None:
         self.problem, self.seen, self.rigid, self.focal, self.robust = problem, seen, rigid, focal, robust
-        self.n_shape = 0 if rigid else problem.n_coefficients + 3
-        self.n_unknowns = self.n_shape + 6 + int(focal)
-        # x and y of the translation move with the depth, z by itself
-        self._sideways = torch.tensor([1.0, 1.0, 0.0], dtype=seen.points.dtype, device=seen.points.device)
+        # The values that move are a slice of the state's: the last is the focal length.
+        n = problem.n_coefficients + 3
+        self.moving = slice(n if rigid else 0, n + int(focal))
+        self.n_values = self.moving.stop - self.moving.start
+        self.n_unknowns = self.n_values + 6
+        self._bounds = None
+        if problem.lower is not None and problem.upper is not None and not rigid:
+            free = (0, self.n_unknowns - n)
+            self._bounds = (F.pad(problem.lower, free, value=-torch.inf), F.pad(problem.upper, free, value=torch.inf))
 
     def evaluate(self, state: Unknowns, rows: Tensor | None = None) -> Evaluation:
         """Compute cost and intermediate results for states of the batch's ``rows`` (None = all)."""
         seen = self.seen if rows is None else Observations(*(x[rows] for x in self.seen))
         problem, n = self.problem, self.problem.n_coefficients
         turn, turns = jaw_rotation(state.values[:, n : n + 3])
-        rest = problem.rest(torch.cat((state.values[:, :n], turn.flatten(1)), 1))
-        rest, joint = rest[..., :-1], rest[..., -1:]
+        rest, joint = problem.rest(torch.cat((state.values[:, :n], turn.view(-1, 9)), 1))
         arm = rest - joint
-        turned = state.R @ torch.addcmul(rest, turn @ arm, problem.weights)
-        camera = turned + state.t[..., None]
-        depth = camera[:, 2:]
-        ray = camera[:, :2] / depth
+        turned = state.R.bmm(torch.addcmul(rest, turn.bmm(arm), problem.weights))
+        side, depth = (turned + state.t[:, :, None]).split((2, 1), 1)
+        depth = depth.clamp(min=_NEAREST)
+        ray = side / depth
         focal = seen.focal * state.values[:, -1:, None].exp() if self.focal else seen.focal
-        projected = focal @ ray
+        projected = focal.bmm(ray)
         error = projected - seen.points
         weight, pull = seen.weight, seen.weight * error
         if self.robust == "none":
@@ -132,9 +138,7 @@ class HeadObjective:
             weight, pull, data = weight * factor[:, None], pull * factor[:, None], losses.sum(1)
         values = state.values - seen.mean
         prior_pull = seen.precision * values
-        cost = torch.add(data, (prior_pull * values).sum(1)).mul_(0.5)
-        # A vertex at or behind the camera has no projection: infinite cost makes the solver take a shorter step.
-        cost = torch.where(depth.amin((1, 2)) > _NEAREST * state.t[:, 2], cost, torch.inf)
+        cost = (prior_pull * values).sum(1).add_(data).mul_(0.5)
         return Evaluation(
             cost, prior_pull, weight, error, pull, focal, projected, ray, depth, turned, arm, turn, turns,
             state.R, state.t,
@@ -143,103 +147,118 @@ class HeadObjective:
     def gradient(self, at: Evaluation) -> Tensor:
         """Return the exact gradient (b, P) of the cost."""
         problem, n = self.problem, self.problem.n_coefficients
-        sideways = at.focal.mT @ at.pull / at.depth
+        sideways = at.focal.mT.bmm(at.pull) / at.depth
         forward = (sideways * at.ray).sum(1, keepdim=True).neg_()
         force = torch.cat((sideways, forward), 1)  # (b, 3, N) derivative by the camera-frame point
-        total = force.sum(2)
         torque = torch.linalg.cross(at.turned, force, dim=1).sum(2)
-        parts = [torque, at.t[:, 2:] * total[:, :2], (at.t * total).sum(1, keepdim=True)]
+        parts = [torque, at.t[:, 2:] * force.sum(2)]
         if self.focal:
-            parts.append(((at.pull * at.projected).sum((1, 2)) + at.prior_pull[:, -1])[:, None])
+            pull = (at.pull * at.projected).sum((1, 2))[:, None]
+            parts.insert(0, pull + at.prior_pull[:, -1:])
         if self.rigid:
             return torch.cat(parts, 1)
-        head_force = at.R.mT @ force
+        head_force = at.R.mT.bmm(force)
         jaw_force = problem.weights * head_force
-        through_jaw = at.turn.mT @ jaw_force
+        through_jaw = at.turn.mT.bmm(jaw_force)
         # what pulls on the rest vertices, and, last, on the jaw joint
-        on_rest = torch.cat((head_force + through_jaw, -through_jaw.sum(2, keepdim=True)), 2)
-        on_values = on_rest.flatten(1) @ problem.basis  # (b, n + 9)
-        on_turn = jaw_force @ at.arm.mT + on_values[:, n:].view(-1, 3, 3)
-        jaw = (at.turns * on_turn[:, None]).sum((2, 3))
-        shape = torch.cat((on_values[:, :n], jaw), 1) + at.prior_pull[:, :-1]
+        on_rest = torch.cat((head_force + through_jaw, through_jaw.sum(2, keepdim=True).neg_()), 2)
+        on_values = on_rest.view(len(on_rest), -1).mm(problem.basis)  # (b, n + 9)
+        on_turn = torch.baddbmm(on_values[:, n:].view(-1, 3, 3), jaw_force, at.arm.mT)
+        jaw = at.turns.bmm(on_turn.view(-1, 9, 1)).squeeze(2)
+        shape = torch.cat((on_values[:, :n], jaw), 1).add_(at.prior_pull[:, :-1])
         return torch.cat((shape, *parts), 1)
 
     def hessian(self, at: Evaluation, rows: Tensor | None = None) -> Tensor:
         """Return the Gauss-Newton Hessian (b, P, P): JᵀJ of the weighted residuals plus the prior's."""
         size = len(at.cost)
-        bytes_each = 2 * self.problem.n_points * self.n_unknowns * at.error.element_size()
+        bytes_each = 2 * self.problem.n_points * (self.n_unknowns + 3) * at.error.element_size()
         budget = _JACOBIAN_BYTES.get(at.error.device.type, _JACOBIAN_BYTES_DEVICE)
         chunk = max(1, budget // bytes_each)
-        out = at.error.new_empty(size, self.n_unknowns, self.n_unknowns)
+        parts = []
         for start in range(0, size, chunk):
             part = at if chunk >= size else Evaluation(*(x[start : start + chunk] for x in at))
-            jacobian = self.jacobian(part).flatten(1, 2)
-            torch.bmm(jacobian.mT, jacobian, out=out[start : start + chunk])
-        precision = self.seen.precision if rows is None else self.seen.precision[rows]
-        diagonal = out.diagonal(dim1=1, dim2=2)
-        if not self.rigid:
-            diagonal[:, : self.n_shape] += precision[:, :-1]
-        if self.focal:
-            diagonal[:, -1] += precision[:, -1]
+            parts.append(self._gram(part))
+        out = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if self.n_values:
+            precision = self.seen.precision if rows is None else self.seen.precision[rows]
+            out.diagonal(dim1=1, dim2=2)[:, : self.n_values] += precision[:, self.moving]
         return out
+
+    def _gram(self, at: Evaluation) -> Tensor:
+        """Return JᵀJ (b, P, P), block by block: no pass is spent on putting the Jacobian together."""
+        shape, rest = self._columns(at)
+        below = rest.bmm(rest.mT)
+        if shape is None:
+            return below
+        side = rest.bmm(shape)
+        gram = torch.cat(
+            (torch.cat((shape.mT.bmm(shape), side.mT), 2), torch.cat((side, below), 2)), 1
+        )  # shape, rest, joint
+        # The jaw joint's motion with the shape, common to all points, adds (derivative by the joint) · (joint basis) to
+        # the shape columns: folded in here, at the size of the unknowns.
+        n, p, joint = self.problem.n_coefficients, self.n_unknowns, self.problem.joint_basis
+        gram[:, :, :n] -= gram[:, :, p:] @ joint
+        gram[:, :n] -= joint.mT @ gram[:, p:]
+        return gram[:, :p, :p]
 
     def jacobian(self, at: Evaluation) -> Tensor:
-        """Return the Jacobian (b, 2, N, P) of the projections, times the square root of their weights."""
-        problem, n, k = self.problem, self.problem.n_coefficients, self.n_shape
+        """Return the Jacobian (b, N, 2, P) of the projections, times the square root of their weights."""
+        shape, rest = self._columns(at)
+        if shape is not None:
+            shape = shape - rest[:, -3:].mT @ self.problem.joint_basis
+            rest = torch.cat((shape.mT, rest[:, :-3]), 1)
+        return rest.mT.unflatten(1, (-1, 2))
+
+    def _columns(self, at: Evaluation) -> tuple[Tensor | None, Tensor]:
+        """Return the parts of the Jacobian.
+
+        Returns:
+            (b, 2 N, n) by the coefficients for a jaw joint that stays (None if ``rigid``), and (b, m, 2 N) by the
+            other unknowns, then, unless rigid, minus the derivative by the jaw joint (3). Both pixel coordinates of a
+            point are neighbours.
+        """
+        problem = self.problem
         b, points = len(at.cost), problem.n_points
         root = at.weight.sqrt()
-        over_depth = root / at.depth
-        out = at.error.new_empty(b, 2, points, self.n_unknowns)
-        by_point = at.error.new_empty(b, 2, 3, points)  # row a: derivative of pixel a by the camera-frame point
-        torch.mul(at.focal[..., None], over_depth[:, :, None], out=by_point[:, :, :2])
-        torch.mul(at.projected, over_depth, out=by_point[:, :, 2]).neg_()
-        out[..., k : k + 3] = torch.linalg.cross(at.turned[:, None], by_point, dim=2).mT
-        out[..., k + 3 : k + 5] = (at.t[:, 2, None, None, None] * by_point[:, :, :2]).mT
-        out[..., k + 5] = (at.t[:, None, None] @ by_point)[:, :, 0]
+        over_depth = (root / at.depth)[:, None]
+        # (b, 3, 2, N): derivative of each pixel coordinate by the camera-frame point
+        by_point = torch.cat((at.focal.mT[..., None] * over_depth, (at.projected[:, None] * over_depth).neg_()), 1)
+        columns = [
+            torch.linalg.cross(at.turned[:, :, None], by_point, dim=1),
+            at.t[:, 2, None, None, None] * by_point,
+        ]
         if self.focal:
-            out[..., k + 6] = root * at.projected
+            columns.insert(0, (root * at.projected)[:, None])
         if self.rigid:
-            return out
-        by_head = at.R.mT[:, None] @ by_point
+            return None, torch.cat(columns, 1).mT.flatten(2)
+        by_head = at.R.mT.bmm(by_point.view(b, 3, -1)).view(b, 3, 2, points)
         by_jaw = by_head * problem.weights
-        through_jaw = at.turn.mT[:, None] @ by_jaw
+        through_jaw = at.turn.mT.bmm(by_jaw.view(b, 3, -1)).view(b, 3, 2, points)
         by_rest = by_head + through_jaw
-        planes = problem.planes
-        joint = planes[:, -1, :n].expand(b, -1, -1)
-        for a in range(2):
-            shape = out[:, a, :, :n]
-            torch.mul(planes[0, :-1, :n], by_rest[:, a, 0, :, None], out=shape)
-            shape.addcmul_(planes[1, :-1, :n], by_rest[:, a, 1, :, None])
-            shape.addcmul_(planes[2, :-1, :n], by_rest[:, a, 2, :, None])
-            shape.baddbmm_(through_jaw[:, a].mT, joint, alpha=-1)
-        swing = at.turns @ at.arm[:, None]  # (b, component, 3, N)
-        # (b, 3, component, N): what the pose correctives add
-        correctives = (planes[:, :-1, n:] @ at.turns.flatten(2).mT[:, None]).mT
-        jaw = (by_jaw[:, :, None] * swing[:, None]).sum(3) + (by_rest[:, :, :, None] * correctives[:, None]).sum(2)
-        out[..., n : n + 3] = jaw.mT
-        return out
+        # the jaw's rotation swings the arms, and moves rest vertices by the pose correctives: (b, 3 turns, 3, N)
+        swing = at.turns.view(b, 9, 3).bmm(at.arm).view(b, 3, 3, 1, points)
+        correctives = at.turns.view(b * 3, 9).mm(problem.correctives).view(b, 3, 3, 1, points)
+        columns.insert(0, torch.addcmul(by_jaw[:, None] * swing, by_rest[:, None], correctives).sum(2))
+        columns.append(through_jaw)
+        # One small product per point, with the pixels of all faces side by side: (N, 2 b, 3) (N, 3, n)
+        factors = by_rest.permute(3, 0, 2, 1).reshape(points, 2 * b, 3)
+        shape = factors.bmm(problem.by_vertex).view(points, b, 2, -1).transpose(0, 1)
+        return shape.flatten(1, 2), torch.cat(columns, 1).mT.flatten(2)
 
-    def retract(self, state: Unknowns, step: Tensor, rows: Tensor | None = None) -> Unknowns:
+    def retract(self, state: Unknowns, step: Tensor) -> Unknowns:
         """Return the states moved by steps (b, P); bounded coefficients are clamped to their bounds."""
-        del rows
-        values, k = state.values, self.n_shape
-        if not self.rigid or self.focal:
+        values, k = state.values, self.n_values
+        if k:
             values = values.clone()
-        if not self.rigid:
-            part = values[:, :k].add_(step[:, :k])
-            if self.problem.lower is not None:
-                torch.clamp(part, min=self.problem.lower, max=self.problem.upper, out=part)
-        if self.focal:
-            values[:, -1] += step[:, k + 6]
-        shift = step[:, k + 3 : k + 6]
-        t = torch.addcmul(state.t, state.t[:, 2:] * self._sideways, shift) * shift[:, 2:].exp()
-        return Unknowns(values, small_rotation(step[:, k : k + 3]) @ state.R, t)
+            values[:, self.moving] += step[:, :k]
+            if self._bounds is not None:
+                values[:, : -1] = values[:, :-1].clamp(self.problem.lower, self.problem.upper)
+        t = torch.addcmul(state.t, state.t[:, 2:], step[:, k + 3 :])
+        return Unknowns(values, small_rotation(step[:, k : k + 3]).bmm(state.R), t)
 
     def room(self, state: Unknowns) -> tuple[Tensor, Tensor] | None:
         """Return how far each unknown may step down and up, (b, P) each, or None when nothing is bounded."""
-        if self.rigid or self.problem.lower is None or self.problem.upper is None:
+        if self._bounds is None:
             return None
-        values = state.values[:, : self.n_shape]
-        free = values.new_full((len(values), self.n_unknowns - self.n_shape), torch.inf)
-        down = torch.cat((self.problem.lower - values, -free), 1)
-        return down, torch.cat((self.problem.upper - values, free), 1)
+        values = F.pad(state.values[:, self.moving], (0, 6))
+        return self._bounds[0] - values, self._bounds[1] - values

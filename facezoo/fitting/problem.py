@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from dataclasses import dataclass
 
@@ -57,14 +58,32 @@ class FitProblem:
         """Return identity plus expression coefficients."""
         return self.n_identity + self.n_expression
 
-    @property
-    def planes(self) -> Tensor:
-        """Return the basis as (3, N + 1, n + 9)."""
-        return self.basis.view(3, self.n_points + 1, -1)
+    @functools.cached_property
+    def by_vertex(self) -> Tensor:
+        """Return the shape directions as (N, 3, n)."""
+        planes = self.basis.view(3, self.n_points + 1, -1)
+        return planes[:, :-1, : self.n_coefficients].transpose(0, 1).contiguous()
 
-    def rest(self, values: Tensor) -> Tensor:
-        """Return rest vertices and jaw joint (B, 3, N + 1) for coefficients and the jaw's vec(R - I), (B, n + 9)."""
-        return torch.addmm(self.template, values, self.basis.mT).unflatten(1, (3, -1))
+    @functools.cached_property
+    def correctives(self) -> Tensor:
+        """Return the pose correctives as (9, 3 N)."""
+        planes = self.basis.view(3, self.n_points + 1, -1)
+        return planes[:, :-1, self.n_coefficients :].permute(2, 0, 1).reshape(9, -1)
+
+    @functools.cached_property
+    def joint_basis(self) -> Tensor:
+        """Return how shape moves the jaw joint, (3, n)."""
+        return self.basis.view(3, self.n_points + 1, -1)[:, -1, : self.n_coefficients].contiguous()
+
+    def rest(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return rest vertices (B, 3, N) and jaw joints (B, 3, 1).
+
+        Args:
+            values: (B, n + 9) coefficients and the jaw's vec(R - I).
+        """
+        both = torch.addmm(self.template, values, self.basis.mT).view(-1, 3, self.n_points + 1)
+        rest, joint = both.split((self.n_points, 1), 2)
+        return rest, joint
 
 
 _cache: weakref.WeakKeyDictionary[HeadModel, dict[tuple, FitProblem]] = weakref.WeakKeyDictionary()

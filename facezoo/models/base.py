@@ -9,12 +9,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
@@ -22,8 +20,9 @@ from torch import Tensor, nn
 
 from facezoo.data.augment import CropBatch
 from facezoo.data.statistics import TargetStatistics
-from facezoo.errors import AssetError, unknown_name
+from facezoo.errors import AssetError, InputError, unknown_name
 from facezoo.geometry.crop import CropSpec
+from facezoo.mesh.io.atomic import write_bytes
 
 if TYPE_CHECKING:
     from torchmetrics import Metric  # takes as long to import as torch itself, and only training needs it
@@ -98,7 +97,6 @@ class ZooModel(nn.Module):
             sha256 of the weights file.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         tensors = {}
         for name, value in self.state_dict().items():
             value = value.detach().cpu().contiguous()
@@ -111,8 +109,8 @@ class ZooModel(nn.Module):
             "weights": {"file": WEIGHTS_FILE, "sha256": digest, "dtype": "float16" if half else "float32"},
             **(self.info if info is None else info),
         }
-        _write_atomically(folder / WEIGHTS_FILE, data)
-        _write_atomically(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
+        write_bytes(folder / WEIGHTS_FILE, data)
+        write_bytes(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
         return digest
 
     @classmethod
@@ -133,14 +131,17 @@ class ZooModel(nn.Module):
         content = read_config(folder)
         if content.get("method") != cls.method:
             raise AssetError(f"{folder / CONFIG_FILE} describes method {content.get('method')!r}, not {cls.method!r}")
-        weights = content.get("weights", {})
-        path = folder / weights.get("file", WEIGHTS_FILE)
-        tensors = _read_weights(path, sha256 or weights.get("sha256"))
         known = {f.name for f in dataclasses.fields(cls.config_class)}
         for key in content["config"]:
             if key not in known:
                 raise AssetError(f"{folder / CONFIG_FILE}: {unknown_name('configuration key', key, known)}")
-        model = cls(cls.config_class(**content["config"]))
+        try:
+            model = cls(cls.config_class(**content["config"]))
+        except (InputError, TypeError) as error:
+            raise AssetError(f"{folder / CONFIG_FILE}: {error}") from error
+        weights = content.get("weights", {})
+        path = folder / weights.get("file", WEIGHTS_FILE)
+        tensors = _read_weights(path, sha256 or weights.get("sha256"))
         try:
             model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
         except RuntimeError as error:
@@ -180,15 +181,6 @@ def _read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
         raise AssetError(f"weights {path} are not a safetensors file: {error}") from error
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def count_parameters(model: nn.Module) -> int:
     """Return the number of values a checkpoint of ``model`` stores, buffers included."""
-    return sum(int(torch.as_tensor(v.numel())) for v in model.state_dict().values())
+    return sum(v.numel() for v in model.state_dict().values())

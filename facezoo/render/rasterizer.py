@@ -45,7 +45,7 @@ def rasterize(
 
     A face is dropped when a corner is not finite, nearer than 1e-6 (or behind the camera; nothing is clipped) or
     farther than 2^20 pixels from the origin, and when it is edge-on. Among faces at the same depth the lowest index
-    wins. Two runs give the same bits.
+    wins. Two runs give the same bits; only gradients on CUDA are summed in no fixed order.
 
     Args:
         vertices_screen: (B, V, 3) or (V, 3) float; x, y in pixels, centres at .5, y down; z > 0 camera depth.
@@ -213,7 +213,7 @@ def _barycentrics(
     )  # 1 / _TINY for the dummy, whose barycentrics become 0 with it
     for corner, weight in enumerate((l0, l1, l2)):
         torch.mul(weight, z, out=bary[..., corner])
-    depth.copy_(functional.threshold_(z.neg_(), -_HUGE, 0.0).neg_())
+    depth.copy_(functional.threshold(z.neg_(), -_HUGE, 0.0, inplace=True).neg_())
 
 
 def _corner_gradients(

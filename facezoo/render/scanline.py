@@ -67,7 +67,7 @@ def gather_corners(vertices: Tensor, faces: Tensor) -> Corners:
     index = (faces.unsqueeze(1) + first).reshape(-1)
     xy = torch.view_as_complex(xy).view(-1).index_select(0, index)  # one gather for both coordinates
     xy = torch.view_as_real(xy).view(3, -1, 2)
-    return Corners(*xy.unbind(-1), w.view(-1).index_select(0, index).view(3, -1), xy)
+    return Corners(xy[..., 0], xy[..., 1], w.view(-1).index_select(0, index).view(3, -1), xy)
 
 
 def draw(corners: Corners, images: int, size: tuple[int, int], cull_backfaces: bool = False) -> Drawn:
@@ -125,8 +125,9 @@ def draw(corners: Corners, images: int, size: tuple[int, int], cull_backfaces: b
     buffer = torch.zeros(images * height * stride, dtype=torch.float64, device=device)
     count = ends[1] - ends[0]
     blocks = 1 + int(count.sum()) // _AT_ONCE
-    for each in zip(*(q.chunk(blocks) for q in (count, address, part, depth_row, depth_slope)), strict=True):
-        _write(buffer, *each, stride)
+    pieces = (q.chunk(blocks) for q in (count, address, part, depth_row, depth_slope))
+    for some, at, triangle, start, along in zip(*pieces, strict=True):
+        _write(buffer, some, at, triangle, start, along, stride)
     buffer = buffer.view(torch.float32).view(images, height, stride, 2)[:, :, :width]
     return Drawn(buffer.view(torch.int32)[..., 0], buffer[..., 1], *bounds)
 

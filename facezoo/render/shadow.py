@@ -11,6 +11,7 @@ from facezoo.render.rasterizer import rasterize_depth
 
 # Centre, inner square and outer diamond of the unit disc.
 _TAPS = ((0, 0), (-0.6, -0.6), (0.6, -0.6), (-0.6, 0.6), (0.6, 0.6), (1, 0), (-1, 0), (0, 1), (0, -1))
+_STEEPEST = 5.0  # slope towards the light up to which a tangent plane is trusted
 _MARGIN = 2  # empty texels around the casters, so that a look-up beyond them finds light
 
 
@@ -22,6 +23,7 @@ def shadow(
     points: Tensor,
     mask: Tensor | None = None,
     *,
+    normals: Tensor | None = None,
     softness: float | Tensor = 0.004,
     bias: float = 0.003,
     resolution: int = 192,
@@ -38,8 +40,10 @@ def shadow(
         light: (B, 3) towards the light, in the same frame; any length.
         points: (B, ..., 3) that receive, in the same frame, e.g. the interpolated position of every pixel.
         mask: (B, ...) bool, the points that matter (`face_index >= 0`); the others get 1 and cost nothing.
+        normals: (B, ..., 3) of the points, same frame, any length. With them each tap is compared with the point's
+            tangent plane, so that a slope does not shade itself; without, keep `bias` above slope x softness.
         softness: radius of the penumbra in metres, a number or (B,).
-        bias: metres a point must lie behind a caster to be fully in its shadow; hides the map's steps on slopes.
+        bias: metres a point must lie behind a caster to be fully in its shadow.
         resolution: side of the shadow map in texels, spread over the mesh's extent across the light.
 
     Returns:
@@ -80,16 +84,32 @@ def shadow(
     )
     image = chosen.div(each, rounding_mode="floor")
     x, y, nearness = (received[:, axis].index_select(0, chosen) for axis in range(3))
-    radius = (torch.as_tensor(softness, dtype=x.dtype, device=x.device) * scale.view(-1))[image]
-    ramp = extent.view(batch, 3)[:, 2][image] / bias
+    radius = (torch.as_tensor(softness, dtype=x.dtype, device=x.device) * scale.view(-1)).expand(batch)[image]
+    ramp = (extent[:, 0, 2] / bias)[image]
     first = image * (resolution * resolution)
+    plane = None if normals is None else _tangent(normals, axes, unit, chosen, image)
     total = torch.zeros_like(x)
     for right, down in _TAPS:
-        column = (x + radius * right).clamp_(0, resolution - 1).long()
-        line = (y + radius * down).clamp_(0, resolution - 1).long()
-        caster = nearest.index_select(0, line.mul_(resolution).add_(column).add_(first))
-        total += (nearness - caster).mul_(ramp).add_(1).clamp_(0, 1)
+        column = (x + radius * right).clamp_(0, resolution - 1).floor_()
+        line = (y + radius * down).clamp_(0, resolution - 1).floor_()
+        at = line.long().mul_(resolution).add_(column.long()).add_(first)
+        expected = nearness
+        if plane is not None:
+            expected = nearness + plane[0] * (column - x + 0.5) + plane[1] * (line - y + 0.5)
+        total += (expected - nearest.index_select(0, at)).mul_(ramp).add_(1).clamp_(0, 1)
     return lit.scatter_(0, chosen, total / len(_TAPS)).view(points.shape[:-1])
+
+
+def _tangent(
+    normals: Tensor, axes: Tensor, unit: Tensor, chosen: Tensor, image: Tensor
+) -> tuple[Tensor, Tensor]:
+    """How 1/z in the map changes along a texel right and down on the chosen points' tangent planes, (N,) each."""
+    x, y, away = (
+        torch.bmm(normals.reshape(axes.shape[0], -1, 3), axes.transpose(1, 2)).view(-1, 3)[chosen].unbind(-1)
+    )
+    away = away.clamp(max=-1e-6)
+    texel = (unit[:, 0, 2] / unit[:, 0, 0])[image]
+    return (-x / away).clamp(-_STEEPEST, _STEEPEST) * texel, (-y / away).clamp(-_STEEPEST, _STEEPEST) * texel
 
 
 def _light_axes(light: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_PUBLIC = ("Sample", "TEST_SEEDS", "VALIDATION_SEEDS", "VERSION", "render_batch", "render_sample")
+_PUBLIC = ("Sample", "TEST_SEEDS", "VALIDATION_SEEDS", "VERSION", "label_batch", "render_batch", "render_sample")
 __all__ = list(_PUBLIC)
 
 

@@ -31,7 +31,6 @@ class Look:
         albedo: (S, S, 3) linear skin texture; gloss: (S, S).
         iris: (3,) linear colour; pupil: radius in degrees of the eyeball; sclera: (3,).
         teeth: (3,) linear colour; lip_inner: (3,).
-        blood: subsurface warmth, about 0..1.
     """
 
     albedo: np.ndarray
@@ -41,7 +40,6 @@ class Look:
     sclera: np.ndarray
     teeth: np.ndarray
     lip_inner: np.ndarray
-    blood: float
 
 
 def interior_colours(stage: Stage, look: Look) -> tuple[Tensor, Tensor]:
@@ -66,7 +64,7 @@ def _eye_colour(direction: Tensor, look: Look, rng: np.random.Generator) -> tupl
     polar = torch.rad2deg(torch.arccos(direction[:, 2].clamp(-1, 1)))
     around = torch.atan2(direction[:, 1], direction[:, 0])
     spokes = torch.zeros_like(around)
-    for k in range(4):
+    for _ in range(4):
         spokes += torch.cos(around * float(rng.integers(9, 40)) + rng.uniform(0, 6) + polar * rng.uniform(-0.1, 0.1)) / 4
     iris = torch.tensor(look.iris, dtype=torch.float32)
     sclera = torch.tensor(look.sclera, dtype=torch.float32)

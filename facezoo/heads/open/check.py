@@ -132,7 +132,8 @@ def expression_report(head: HeadModel) -> dict[str, float]:
 def turned_triangles(head: HeadModel, sigma: float = 3.0) -> dict[str, int]:
     """Count skin triangles whose normal turns by more than 90° from the identity's neutral face, expression by expression.
 
-    Every identity component at ±sigma (and the mean) is combined with every single full expression. Triangles inside
+    Every identity component at ±sigma (and the mean) is combined with every single full expression (mouthClose with the jaw
+    open, for which it is made). Triangles inside
     the mouth, the eye sockets and the nostrils and those thinner than 0.02 mm² are not counted.
     """
     faces = head.topology.faces
@@ -148,9 +149,24 @@ def turned_triangles(head: HeadModel, sigma: float = 3.0) -> dict[str, int]:
     mean = face_normals(head.v_template[None], faces, unit=False)
     out["identities"] = int((((rest * mean).sum(-1) < 0) & large).sum())
     for k, name in enumerate(head.params["expression"].names):
+        if name == "mouthClose":  # defined on top of an open jaw, so that is where it is judged
+            out[name] = _turned_at_open_jaw(head, identities, k, faces)
+            continue
         moved = face_normals(base + head.shapedirs[None, :, :, head.n_identity + k], faces, unit=False)
         out[name] = int((((moved * rest).sum(-1) < 0) & large & (moved.norm(dim=-1) > 4e-8)).sum())
     return out
+
+
+def _turned_at_open_jaw(head: HeadModel, identities: torch.Tensor, expression: int, faces: torch.Tensor) -> int:
+    weights = torch.zeros(len(identities), head.n_expression)
+    jaw = torch.zeros(len(identities), 3)
+    jaw[:, 0] = float(np.radians(head.meta["joint_shapes"]["jawOpen"][2]))
+    opened = face_normals(head(HeadParams(identity=identities, jaw=jaw)).vertices, faces, unit=False)
+    weights[:, expression] = 1
+    closed = head(HeadParams(identity=identities, expression=weights, jaw=jaw)).vertices
+    moved = face_normals(closed, faces, unit=False)
+    large = (opened.norm(dim=-1) > 4e-8) & (moved.norm(dim=-1) > 4e-8)
+    return int((((moved * opened).sum(-1) < 0) & large).sum())
 
 
 def report() -> str:

@@ -18,6 +18,13 @@ JOINT_SHAPES = {
     "jawOpen": ("jaw", 0, 24.0),
     "jawLeft": ("jaw", 1, 6.0),
     "jawRight": ("jaw", 1, -6.0),
+    # The gaze's components move the lids; the eyeballs turn by their joints.
+    **{f"eyeLookDown{s}": (f"{s.lower()}_eye", 0, 25.0) for s in ("Left", "Right")},
+    **{f"eyeLookUp{s}": (f"{s.lower()}_eye", 0, -25.0) for s in ("Left", "Right")},
+    "eyeLookInLeft": ("left_eye", 1, -30.0),
+    "eyeLookOutLeft": ("left_eye", 1, 30.0),
+    "eyeLookInRight": ("right_eye", 1, 30.0),
+    "eyeLookOutRight": ("right_eye", 1, -30.0),
 }
 
 

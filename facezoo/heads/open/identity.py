@@ -29,7 +29,7 @@ def semantic_controls(t: Template) -> dict[str, np.ndarray]:
     v = m.v
     x, y, z = v.T
     ax = np.abs(x)
-    s, b, pl, vec = m.sign, m.bump, m.plateau, m.vector
+    b, pl, vec = m.bump, m.plateau, m.vector
     up_head = smoothstep((y + 60) / 120)
     lower = smoothstep((-y - 40) / 30)
     chin_w = b((0, -102, 8), (24, 16, 26))

@@ -33,6 +33,7 @@ class Half:
     kind: list[str] = field(default_factory=list)  # "skin" or "<part>:<ring>:<index>"
 
     def add(self, chart: np.ndarray, kind: str, indices: np.ndarray | None = None) -> None:
+        """Append points (N, 2); ring kinds get an index each."""
         chart = np.atleast_2d(chart)
         self.chart.append(chart)
         if kind == "skin":
@@ -172,7 +173,7 @@ def build_half(skin: Skin, iterations: int = 90, seed: int = 7) -> tuple[np.ndar
             fine = np.linspace(lo, hi, 3000)
             density = 1 / edge_length(skin, np.full(3000, theta), fine)
             count = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(fine))])
-            n = max(int(round(count[-1])), 2)
+            n = max(round(float(count[-1])), 2)
             inner = np.interp(np.arange(1, n) / n * count[-1], count, fine)
             half.add(np.stack([np.full(len(inner), theta), inner], -1), "skin")
     half.add(np.array([[0.0, 0.0]]), "skin")

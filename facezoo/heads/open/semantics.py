@@ -149,7 +149,7 @@ def landmarks68(t: Template) -> dict[str, np.ndarray]:
     loops = ((t.part == "mouth") & (t.ring == 0)) | (np.char.startswith(t.part.astype(str), "eye_") & (t.ring == 0))
     skin = ((part == "skin") | loops[t.faces]).all(1)
     faces, bary = np.zeros(68, int), np.zeros((68, 3))
-    lips = {**{i: 1.0 for i in (61, 62, 63)}, **{i: -1.0 for i in (65, 66, 67)}}
+    lips = dict.fromkeys((61, 62, 63), 1.0) | dict.fromkeys((65, 66, 67), -1.0)
     for i, target in enumerate(targets):
         ok = skin
         if i in lips:

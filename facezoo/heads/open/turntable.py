@@ -27,14 +27,15 @@ EXPRESSIONS: tuple[dict[str, float], ...] = (
 def expression_params(head: HeadModel, weights: dict[str, float]) -> HeadParams:
     """ARKit weights, joint-borne ones included, as head parameters (a batch of one)."""
     names = head.params["expression"].names
-    expression, jaw = torch.zeros(1, len(names)), torch.zeros(1, 3)
+    expression = torch.zeros(1, len(names))
+    joints = {name: torch.zeros(1, 3) for name in ("jaw", "left_eye", "right_eye")}
     for name, w in weights.items():
         if name in head.meta["joint_shapes"]:
-            _, axis, degrees = head.meta["joint_shapes"][name]
-            jaw[0, axis] += w * np.radians(degrees)
-        else:
+            joint, axis, degrees = head.meta["joint_shapes"][name]
+            joints[joint][0, axis] += w * np.radians(degrees)
+        if name in names:
             expression[0, names.index(name)] = w
-    return HeadParams(expression=expression, jaw=jaw)
+    return HeadParams(expression=expression, **joints)
 
 
 def render_grey(head: HeadModel, vertices: torch.Tensor, yaw: float, size: int) -> np.ndarray:

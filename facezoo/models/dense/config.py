@@ -8,6 +8,7 @@ from facezoo.errors import RecipeError, unknown_name
 
 DECODERS = ("mlp", "linear", "spiral")
 POOLINGS = ("flatten", "avg")
+BLOCKS = ("fused", "basic")
 SCALES = ("exp", "sigmoid")
 LIKELIHOODS = ("laplace", "gaussian", "rle", "rle-exp")
 
@@ -24,6 +25,7 @@ class DenseConfig:
         pretrained: start a timm backbone from its published weights (training only, the one option that downloads).
         widths: channels of the four stages of ``nano``.
         depths: blocks in each stage of ``nano``.
+        block: kind of block of ``nano``: ``"fused"`` or ``"basic"``.
         pooling: ``"flatten"`` (1×1 convolution to ``neck_channels``, then all positions) or ``"avg"``.
         neck_channels: channels kept by ``"flatten"``.
         decoder: ``"mlp"`` (low-rank), ``"linear"`` (one matrix) or ``"spiral"`` (SpiralNet++ on the decimated mesh).
@@ -33,7 +35,7 @@ class DenseConfig:
         spiral_channels: channels of the spiral decoder from the coarsest level to the finest.
         spiral_factors: decimation factors of the mesh from fine to coarse.
         spiral_length: neighbours of a spiral, the vertex included.
-        scale: how a scale is made positive: ``"exp"`` or ``"sigmoid"`` (residual log-likelihood).
+        scale: how a scale is made positive: ``"exp"`` or ``"sigmoid"``; a training sets it by its loss.
         scale_channels: 2 for one scale per coordinate, 1 for one per point.
         normalize_features: divide features by their norm before the ``linear`` coordinates (as RLE's released code).
         sigma_scale: factor that calibrates predicted scales on validation data; 1 means as trained.
@@ -51,6 +53,7 @@ class DenseConfig:
     pretrained: bool = False
     widths: list[int] = field(default_factory=lambda: [32, 64, 128, 256])
     depths: list[int] = field(default_factory=lambda: [1, 2, 3, 2])
+    block: str = "fused"
     pooling: str = "flatten"
     neck_channels: int = 64
     decoder: str = "mlp"
@@ -76,6 +79,7 @@ class DenseConfig:
         for kind, value, known in (
             ("decoder", self.decoder, DECODERS),
             ("pooling", self.pooling, POOLINGS),
+            ("block", self.block, BLOCKS),
             ("scale", self.scale, SCALES),
         ):
             if value not in known:
@@ -123,3 +127,7 @@ class DenseLossConfig:
     def __post_init__(self) -> None:
         if self.name not in LIKELIHOODS:
             raise unknown_name("loss.name", self.name, LIKELIHOODS)
+
+    def adjust(self, model: DenseConfig) -> None:
+        """Make the model's scales what the likelihood is defined for: a sigmoid for ``"rle"``, else an exponential."""
+        model.scale = "sigmoid" if self.name == "rle" else "exp"

@@ -25,7 +25,7 @@ class ImageFeatures(nn.Module):
         self.is_nano = config.backbone == "nano"
         self.pooling = config.pooling
         if self.is_nano:
-            self.backbone: nn.Module = NanoBackbone(config.widths, config.depths)
+            self.backbone: nn.Module = NanoBackbone(config.widths, config.depths, config.block)
         else:
             self.backbone = _timm_backbone(config.backbone, config.crop_size, pretrained)
         channels, positions = self._probe(config.crop_size)

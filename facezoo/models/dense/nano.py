@@ -32,10 +32,41 @@ class FusedBlock(nn.Module):
         return x + y if self.residual else y
 
 
-class NanoBackbone(nn.Module):
-    """Stem of stride 4, then stages of :class:`FusedBlock`; each stage after the first halves the resolution."""
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions and a shortcut (He et al. 2016), the shortcut averaged before its 1×1 when it shrinks."""
 
-    def __init__(self, widths: Sequence[int] = (32, 64, 128, 256), depths: Sequence[int] = (1, 2, 3, 2)) -> None:
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False)
+        self.first_norm = nn.BatchNorm2d(channels_out)
+        self.second = nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False)
+        self.second_norm = nn.BatchNorm2d(channels_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels_out:
+            shrink = [nn.AvgPool2d(stride, ceil_mode=True)] if stride > 1 else []
+            self.shortcut = nn.Sequential(
+                *shrink, nn.Conv2d(channels_in, channels_out, 1, bias=False), nn.BatchNorm2d(channels_out)
+            )
+        nn.init.zeros_(self.second_norm.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, Cin, H, W) to (B, Cout, H / stride, W / stride)."""
+        y = torch.relu_(self.first_norm(self.first(x)))
+        return torch.relu(self.second_norm(self.second(y)) + self.shortcut(x))
+
+
+BLOCKS: dict[str, type[nn.Module]] = {"basic": BasicBlock, "fused": FusedBlock}
+
+
+class NanoBackbone(nn.Module):
+    """Stem of stride 4, then stages of blocks; each stage after the first halves the resolution."""
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (32, 64, 128, 256),
+        depths: Sequence[int] = (1, 2, 3, 2),
+        block: str = "fused",
+    ) -> None:
         super().__init__()
         first = widths[0]
         self.stem = nn.Sequential(
@@ -50,7 +81,7 @@ class NanoBackbone(nn.Module):
         channels = first
         for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             for i in range(depth):
-                blocks.append(FusedBlock(channels, width, stride=2 if i == 0 and stage > 0 else 1))
+                blocks.append(BLOCKS[block](channels, width, stride=2 if i == 0 and stage > 0 else 1))
                 channels = width
         self.blocks = nn.Sequential(*blocks)
         self.num_features = channels

@@ -37,7 +37,7 @@ class SpiralConv(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, indices: Tensor) -> None:
         super().__init__()
-        self.register_buffer("indices", indices.long())
+        self.register_buffer("indices", indices.long().clone())  # a table may serve two layers
         self.layer = nn.Linear(channels_in * indices.shape[1], channels_out)
         nn.init.xavier_uniform_(self.layer.weight)
         nn.init.zeros_(self.layer.bias)
