@@ -93,7 +93,9 @@ def recipe_folder() -> Path:
     for folder in (package / "recipes", package.parent / "recipes"):
         if folder.is_dir():
             return folder
-    raise RecipeError(f"no recipes found in {package / 'recipes'} or {package.parent / 'recipes'}; reinstall facezoo")
+    raise RecipeError(
+        f"no recipes found in {package / 'recipes'} or {package.parent / 'recipes'}; reinstall facezoo"
+    )
 
 
 def list_recipes() -> dict[str, str]:
@@ -131,7 +133,9 @@ def find_recipe(name: str) -> Path:
     if name.endswith((".yaml", ".yml")) or "/" in name:
         path = Path(name)
         if not path.is_file():
-            raise RecipeError(f"recipe file {name} does not exist; 'python -m facezoo.train recipe=list' names the shipped ones")
+            raise RecipeError(
+                f"recipe file {name} does not exist; 'python -m facezoo.train recipe=list' names the shipped ones"
+            )
         return path
     path = recipe_folder() / f"{name}.yaml"
     if not path.is_file():
@@ -144,7 +148,9 @@ def resolve(values: DictConfig, source: str = "recipe") -> Recipe:
     plain = OmegaConf.to_container(values, resolve=True)
     if not isinstance(plain, dict):
         raise RecipeError(f"{source} is not a table of sections")
-    model_name = plain.get("model", {}).get("name", "dense") if isinstance(plain.get("model"), dict) else "dense"
+    model_name = (
+        plain.get("model", {}).get("name", "dense") if isinstance(plain.get("model"), dict) else "dense"
+    )
     method = method_of(str(model_name))
     schema = {
         "model": method.config_class(),
@@ -158,7 +164,10 @@ def resolve(values: DictConfig, source: str = "recipe") -> Recipe:
     for key in plain:
         if key not in SECTIONS:
             raise unknown_key(str(key), known)
-    parts: dict[str, Any] = {"init": str(plain.get("init", "scratch")), "seed": _integer("seed", plain.get("seed", 0))}
+    parts: dict[str, Any] = {
+        "init": str(plain.get("init", "scratch")),
+        "seed": _integer("seed", plain.get("seed", 0)),
+    }
     for section, kind in schema.items():
         given = plain.get(section) or {}
         if not isinstance(given, Mapping):
@@ -176,10 +185,17 @@ def unknown_key(key: str, known: Iterable[str]) -> RecipeError:
     names = list(known)
     last = key.rsplit(".", 1)[-1]
     # ``learning_rate`` is nearest to nothing as a whole path, so the last part is compared on its own as well.
-    near = difflib.get_close_matches(key, names, n=2, cutoff=0.6) or [
-        n for m in difflib.get_close_matches(last, [n.rsplit(".", 1)[-1] for n in names], n=2, cutoff=0.5)
-        for n in names if n.endswith(f".{m}")
-    ]
+    sections = [] if "." in key else difflib.get_close_matches(key, SECTIONS, n=1, cutoff=0.5)
+    near = (
+        sections
+        or difflib.get_close_matches(key, names, n=2, cutoff=0.6)
+        or [
+            n
+            for m in difflib.get_close_matches(last, [n.rsplit(".", 1)[-1] for n in names], n=2, cutoff=0.5)
+            for n in names
+            if n.endswith(f".{m}")
+        ]
+    )
     guess = f" Did you mean {' or '.join(repr(n) for n in dict.fromkeys(near))}?" if near else ""
     section = key.split(".")[0]
     listing = [n for n in names if n.startswith(f"{section}.")] or list(SECTIONS)
@@ -214,7 +230,9 @@ def _read(path: Path, depth: int = 0) -> DictConfig:
     if base is None:
         return values
     if depth:
-        raise RecipeError(f"{path} has a base of its own; one level of 'base:' is allowed, so that a run stays readable")
+        raise RecipeError(
+            f"{path} has a base of its own; one level of 'base:' is allowed, so that a run stays readable"
+        )
     beside = path.parent / f"{base}.yaml"
     return OmegaConf.merge(_read(beside if beside.is_file() else find_recipe(str(base)), depth + 1), values)  # type: ignore[return-value]
 
@@ -284,7 +302,10 @@ def _git_revision() -> str:
     folder = Path(__file__).resolve().parent
     try:
         out = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5
+            ["git", "-C", str(folder), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            timeout=5,
         )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"

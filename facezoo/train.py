@@ -20,7 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         names = [a.partition("=")[2] for a in given if a.startswith("recipe=")]
         if len(names) != 1:
-            raise RecipeError("give recipe=NAME once, e.g. 'python -m facezoo.train recipe=dense'; recipe=list names them")
+            raise RecipeError(
+                "give recipe=NAME once, e.g. 'python -m facezoo.train recipe=dense'; recipe=list names them"
+            )
         from facezoo.config import list_recipes, load_recipe, to_yaml
 
         if names[0] == "list":

@@ -22,7 +22,9 @@ def toy_head_arrays() -> tuple[dict[str, np.ndarray], dict[str, object]]:
     """Return arrays and metadata of a mirror-symmetric sheet with 3 identity and 3 expression components."""
     u, v = np.meshgrid(np.linspace(-1, 1, COLUMNS), np.linspace(-1, 1, ROWS))
     x, y = u.ravel() * 0.07, v.ravel() * 0.1
-    template = np.stack([x, y, 0.08 * np.sqrt(np.maximum(0, 1.2 - u.ravel() ** 2 * 0.9 - v.ravel() ** 2 * 0.2))], 1)
+    template = np.stack(
+        [x, y, 0.08 * np.sqrt(np.maximum(0, 1.2 - u.ravel() ** 2 * 0.9 - v.ravel() ** 2 * 0.2))], 1
+    )
     grid = np.arange(POINTS).reshape(ROWS, COLUMNS)
     a, b, c, d = grid[:-1, :-1].ravel(), grid[:-1, 1:].ravel(), grid[1:, 1:].ravel(), grid[1:, :-1].ravel()
     faces = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
@@ -84,7 +86,9 @@ def toy_samples(head: HeadModel, count: int, size: int = 96, seed: int = 0) -> d
     vertices = template + np.einsum("vck,nk->nvc", dirs, values)
     turn = torch.from_numpy(rng.normal(size=(count, 3)) * [0.15, 0.3, 0.15])
     R = axis_angle_to_matrix(turn).numpy() @ np.diag([1.0, -1, -1])
-    t = np.stack([rng.normal(size=count) * 0.01, rng.normal(size=count) * 0.01, rng.uniform(0.8, 1.2, count)], 1)
+    t = np.stack(
+        [rng.normal(size=count) * 0.01, rng.normal(size=count) * 0.01, rng.uniform(0.8, 1.2, count)], 1
+    )
     K = np.tile(np.array([[size * 3.5, 0, size / 2], [0, size * 3.5, size / 2], [0, 0, 1]]), (count, 1, 1))
     camera = vertices @ R.transpose(0, 2, 1) + t[:, None]
     pixels = camera @ K.transpose(0, 2, 1)
@@ -121,5 +125,10 @@ def write_toy_shards(folder: Path, count: int = 96, per_shard: int = 40) -> str:
     samples = toy_samples(load_head(path), count)
     for number, first in enumerate(range(0, count, per_shard)):
         part = {k: v[first : first + per_shard] for k, v in samples.items()}
-        write_shard(folder, number, part, {"head_id": "toy", "synth_version": "toy", "size": samples["images"].shape[-1]})
+        write_shard(
+            folder,
+            number,
+            part,
+            {"head_id": "toy", "synth_version": "toy", "size": samples["images"].shape[-1]},
+        )
     return path

@@ -28,8 +28,17 @@ def test_overrides_by_dots_and_by_section() -> None:
          "trainer.max_minutes=1.5", "data.augment.flip=0", "seed=7", "data=shards", "data.root=/somewhere"],
     )  # fmt: skip
     assert (recipe.loss.name, recipe.loss.vertex_edge, recipe.model.scale) == ("rle", 0.1, "sigmoid")
-    assert (recipe.model.backbone, recipe.model.widths, recipe.trainer.max_minutes) == ("resnet50", [8, 8], 1.5)
-    assert (recipe.data.augment.flip, recipe.seed, recipe.data.source, recipe.data.root) == (0, 7, "shards", "/somewhere")
+    assert (recipe.model.backbone, recipe.model.widths, recipe.trainer.max_minutes) == (
+        "resnet50",
+        [8, 8],
+        1.5,
+    )
+    assert (recipe.data.augment.flip, recipe.seed, recipe.data.source, recipe.data.root) == (
+        0,
+        7,
+        "shards",
+        "/somewhere",
+    )
     assert load_recipe("dense", ["loss=rle-exp"]).model.scale == "exp"
 
 
@@ -40,7 +49,7 @@ def test_overrides_by_dots_and_by_section() -> None:
         ("trainer.maxsteps=3", "trainer.max_steps"),
         ("data.augment.flipp=1", "data.augment.flip"),
         ("optim.learning_rate=1", "optim"),
-        ("modle.backbone=x", "model.backbone"),
+        ("modle.backbone=x", "'model'"),
         ("trainer.max_steps=soon", "trainer.max_steps"),
         ("data.batch_size=1.5", "data.batch_size"),
         ("model.widths=7", "model.widths"),

@@ -20,7 +20,7 @@ from facezoo.geometry.crop_pose import decode_pose, encode_pose, split_crop_came
 from facezoo.geometry.rotations import axis_angle_to_matrix
 from facezoo.heads import HeadModel, HeadParams, load_head
 
-LABELS_ONLY = {k: 0.0 for k in ("color", "grey", "low_resolution", "blur", "noise", "jpeg", "cutout")}
+LABELS_ONLY = dict.fromkeys(("color", "grey", "low_resolution", "blur", "noise", "jpeg", "cutout"), 0.0)
 SIZE = 64
 
 
@@ -81,7 +81,7 @@ def test_same_seed_same_crops(head: HeadModel, samples: dict[str, Tensor]) -> No
     one, two, other = augment(samples, 1), augment(samples, 1), augment(samples, 2)
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
     assert not torch.equal(one.images, other.images)
-    assert 0 <= float(one.images.min()) and float(one.images.max()) <= 1
+    assert float(one.images.min()) >= 0 and float(one.images.max()) <= 1
     labels = augment.targets(samples, 1)
     assert torch.equal(labels.points, one.points) and labels.images.shape[-1] == 1
 
@@ -89,7 +89,9 @@ def test_same_seed_same_crops(head: HeadModel, samples: dict[str, Tensor]) -> No
 def test_unknown_mirrors_mask_parameters_or_forbid_flips(samples: dict[str, Tensor], head: HeadModel) -> None:
     full = Mirror.of_head(head, POINTS)
     config = AugmentConfig(flip=1.0, **LABELS_ONLY)
-    batch = Augment(CropSpec(SIZE), Mirror(full.points, None, full.expression, full.landmarks68), config)(samples)
+    batch = Augment(CropSpec(SIZE), Mirror(full.points, None, full.expression, full.landmarks68), config)(
+        samples
+    )
     assert float(batch.identity_known.max()) == 0 and float(batch.expression_known.min()) == 1
     plain = Augment(CropSpec(SIZE), Mirror(), AugmentConfig(flip=0.0, **LABELS_ONLY))(samples)
     never = Augment(CropSpec(SIZE), Mirror(), config)(samples)
@@ -102,7 +104,10 @@ def test_resampling_is_exact_at_the_identity_and_shifts_by_half_pixels() -> None
     torch.testing.assert_close(resample(image, same, 8, "zeros"), image)
     shifted = same + torch.tensor([[0, 0, 0.5], [0, 0, 0]])
     torch.testing.assert_close(
-        resample(image, shifted, 8, "edge")[..., 1:], (image[..., :-1] + image[..., 1:]) / 2, atol=1e-5, rtol=0
+        resample(image, shifted, 8, "edge")[..., 1:],
+        (image[..., :-1] + image[..., 1:]) / 2,
+        atol=1e-5,
+        rtol=0,
     )
 
 
@@ -142,7 +147,7 @@ def test_damage_keeps_range_and_touches_only_some() -> None:
     for name, effect in effects.items():
         out = effect(clean.clone(), torch.Generator().manual_seed(1))
         changed = (out - clean).abs().amax((1, 2, 3)) > 1e-6
-        assert out.shape == clean.shape and -1e-5 <= float(out.min()) and float(out.max()) <= 1 + 1e-5, name
+        assert out.shape == clean.shape and float(out.min()) >= -1e-5 and float(out.max()) <= 1 + 1e-5, name
         assert changed.any() and (name == "color" or not changed.all()), name
 
 
@@ -158,7 +163,9 @@ def test_crop_pose_round_trip_and_camera_split() -> None:
     t = torch.tensor([0.1, -0.2, 1.0]).double() + torch.rand(6, 3).double() * 0.2
     K = torch.tensor([[300.0, 0, 90], [0, 300, 70], [0, 0, 1]]).double().expand(6, 3, 3)
     angle, zoom = torch.rand(6).double() * 6, torch.rand(6).double() + 0.3
-    rotation = axis_angle_to_matrix(torch.stack([angle * 0, angle * 0, angle], 1))[:, :2, :2] * zoom[:, None, None]
+    rotation = (
+        axis_angle_to_matrix(torch.stack([angle * 0, angle * 0, angle], 1))[:, :2, :2] * zoom[:, None, None]
+    )
     affine = torch.cat([rotation, torch.randn(6, 2, 1).double() * 20], 2)
     crop_K, turn = split_crop_camera(K, affine)
     homogeneous = torch.cat([affine, torch.tensor([0.0, 0, 1]).double().expand(6, 1, 3)], 1)

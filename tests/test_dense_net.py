@@ -18,7 +18,14 @@ from facezoo.models.dense.config import DenseConfig
 from facezoo.models.dense.module import DenseModel
 from facezoo.models.dense.net import START_SIGMA, DenseOutput
 
-SMALL = {"points": 20, "widths": [8, 8, 8, 8], "depths": [1, 1, 1, 1], "hidden": 16, "rank": 8, "scale_rank": 4}
+SMALL = {
+    "points": 20,
+    "widths": [8, 8, 8, 8],
+    "depths": [1, 1, 1, 1],
+    "hidden": 16,
+    "rank": 8,
+    "scale_rank": 4,
+}
 
 
 def small(**changes: object) -> DenseConfig:
@@ -66,7 +73,10 @@ def test_any_timm_backbone(backbone: str, pooling: str) -> None:
 def test_an_untrained_network_predicts_near_the_mean(decoder: str, scale: str) -> None:
     torch.manual_seed(0)
     model = DenseModel(small(decoder=decoder, scale=scale)).eval().requires_grad_(False)
-    points, params = torch.randn(30, 20 + 136, 2) * 0.01 + torch.rand(20 + 136, 2), torch.randn(30, 5 + 4 + 12)
+    points, params = (
+        torch.randn(30, 20 + 136, 2) * 0.01 + torch.rand(20 + 136, 2),
+        torch.randn(30, 5 + 4 + 12),
+    )
     model.start_from(measure_targets([(points[:10], params[:10]), (points[10:], params[10:])], rank=8))
     out = model(torch.rand(2, 3, 64, 64))
     landmarks = torch.cat([out.points, out.landmarks68, out.contour68], 1)
@@ -144,16 +154,26 @@ def test_no_checkpoint_carries_head_arrays(tmp_path: Path, decoder: str) -> None
     """Not by name, not by size: nothing stored has as many entries as a head's template or a basis."""
     from dense_fakes import POINTS, toy_head_arrays, write_toy_head
 
-    config = small(decoder=decoder, points=POINTS, head=write_toy_head(tmp_path), spiral_factors=[3, 2, 2], spiral_length=5)
+    config = small(
+        decoder=decoder,
+        points=POINTS,
+        head=write_toy_head(tmp_path),
+        spiral_factors=[3, 2, 2],
+        spiral_length=5,
+    )
     model = DenseModel.for_training(config)
-    model.head = HeadModel(*toy_head_arrays())  # a model that keeps its head: all its arrays are non-persistent
+    model.head = HeadModel(
+        *toy_head_arrays()
+    )  # a model that keeps its head: all its arrays are non-persistent
     model.save_pretrained(tmp_path / "out")
     stored = load_file(tmp_path / "out" / "model.safetensors")
     names = {f"{n}" for n, _ in model.head.named_buffers()}
     assert not [key for key in stored if key.split(".")[-1] in names or key.startswith("head")]
     template = model.head.v_template
     for key, value in stored.items():
-        assert value.numel() != template.numel() or not torch.allclose(value.float().flatten(), template.flatten()), key
+        assert value.numel() != template.numel() or not torch.allclose(
+            value.float().flatten(), template.flatten()
+        ), key
 
 
 def test_bad_configurations_and_inputs_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""SpiralNet++ parts: the released convolution, sampling and decoder to 1e-5 (parity pack ``spiral``); our own tables."""
+"""SpiralNet++ parts: released convolution, sampling and decoder to 1e-5 (parity pack ``spiral``); our tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from facezoo.models.dense.config import DenseConfig
 from facezoo.models.dense.spiral import MeshUpsample, SpiralConv, SpiralDecoder, SpiralLevels
 from facezoo.models.dense.surface import dense_edges, dense_faces, spiral_levels
 
-PACK = Path(os.environ.get("FACEZOO_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "parity" / "spiral"
+PACK = (
+    Path(os.environ.get("FACEZOO_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+    / "parity"
+    / "spiral"
+)
 needs_pack = pytest.mark.skipif(not PACK.is_dir(), reason=f"parity pack {PACK} is not there")
 
 
@@ -74,9 +78,16 @@ def test_upsampling_matches_released_code(pack: dict[str, Tensor]) -> None:
 @needs_pack
 def test_decoder_matches_released_code(pack: dict[str, Tensor]) -> None:
     tables = [dense_sampling(pack, name) for name in ("U0", "U1")]
-    levels = SpiralLevels([pack["ae.spiral0"], pack["ae.spiral1"]], [i for i, _ in tables], [w for _, w in tables])
+    levels = SpiralLevels(
+        [pack["ae.spiral0"], pack["ae.spiral1"]], [i for i, _ in tables], [w for _, w in tables]
+    )
     decoder = SpiralDecoder(10, [16, 16, 8], 3, levels, coarsest=21)
-    names = ("AE.de_layers.0", "AE.de_layers.1.conv.layer", "AE.de_layers.2.conv.layer", "AE.de_layers.3.layer")
+    names = (
+        "AE.de_layers.0",
+        "AE.de_layers.1.conv.layer",
+        "AE.de_layers.2.conv.layer",
+        "AE.de_layers.3.layer",
+    )
     layers = (decoder.expand, decoder.convs[0].layer, decoder.convs[1].layer, decoder.last.layer)
     for name, layer in zip(names, layers, strict=True):
         fill(layer, name)
@@ -85,13 +96,17 @@ def test_decoder_matches_released_code(pack: dict[str, Tensor]) -> None:
 
 def test_tables_of_a_head(tmp_path: Path) -> None:
     config = DenseConfig(
-        head=write_toy_head(tmp_path), points=POINTS, spiral_factors=[3, 2], spiral_channels=[8, 8, 4], spiral_length=7
+        head=write_toy_head(tmp_path),
+        points=POINTS,
+        spiral_factors=[3, 2],
+        spiral_channels=[8, 8, 4],
+        spiral_length=7,
     )
     levels = spiral_levels(config)
     assert [tuple(s.shape) for s in levels.spirals] == [(POINTS, 7), (45, 7)]
     for spiral, index, weight, coarse in zip(*levels, (45, 23), strict=True):
         assert torch.equal(spiral[:, 0], torch.arange(len(spiral)))
-        assert 0 <= int(index.min()) and int(index.max()) < coarse
+        assert int(index.min()) >= 0 and int(index.max()) < coarse
         torch.testing.assert_close(weight.sum(1), torch.ones(len(weight)), atol=1e-5, rtol=0)
 
 
@@ -109,5 +124,7 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="spiral table"):
         SpiralConv(2, 2, torch.zeros(4, 3, dtype=torch.long))(torch.zeros(1, 5, 2))
     with pytest.raises(InputError, match="one more"):
-        SpiralDecoder(4, [8], 3, SpiralLevels([torch.zeros(4, 3)], [torch.zeros(4, 3)], [torch.zeros(4, 3)]), 2)
+        SpiralDecoder(
+            4, [8], 3, SpiralLevels([torch.zeros(4, 3)], [torch.zeros(4, 3)], [torch.zeros(4, 3)]), 2
+        )
     assert AssetError is not InputError

@@ -18,10 +18,11 @@ from facezoo.losses import (
 
 
 @pytest.mark.parametrize(
-    ("loss", "distribution"), [(gaussian_nll, torch.distributions.Normal), (laplace_nll, torch.distributions.Laplace)]
+    ("loss", "distribution"),
+    [(gaussian_nll, torch.distributions.Normal), (laplace_nll, torch.distributions.Laplace)],
 )
 @pytest.mark.parametrize("channels", [1, 2])
-def test_likelihood_is_the_distribution_s(loss, distribution, channels: int) -> None:  # noqa: ANN001
+def test_likelihood_is_the_distribution_s(loss, distribution, channels: int) -> None:
     torch.manual_seed(0)
     mean, target = torch.randn(3, 5, 2), torch.randn(3, 5, 2)
     log_sigma = torch.randn(3, 5, channels)
@@ -32,7 +33,7 @@ def test_likelihood_is_the_distribution_s(loss, distribution, channels: int) -> 
 
 
 @pytest.mark.parametrize("loss", [gaussian_nll, laplace_nll])
-def test_likelihood_gradients(loss) -> None:  # noqa: ANN001
+def test_likelihood_gradients(loss) -> None:
     torch.manual_seed(0)
     mean, log_sigma = (torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True) for _ in range(2))
     target = torch.randn(2, 3, 2, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Residual log-likelihood: the released code to 1e-5 (parity pack ``rle``), densities that integrate to one, gradients."""
+"""Residual log-likelihood: released code to 1e-5 (parity pack ``rle``), densities, gradients."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ needs_pack = pytest.mark.skipif(not PACK.is_dir(), reason=f"parity pack {PACK} i
 
 def seeded(name: str, shape: list[int], rule: str) -> Tensor:
     """Return the pack's deterministic weight for a name of the official state dict."""
-    values = np.random.RandomState(zlib.crc32(name.encode()) & 0xFFFFFFFF).standard_normal(shape).astype(np.float32)
+    values = (
+        np.random.RandomState(zlib.crc32(name.encode()) & 0xFFFFFFFF)
+        .standard_normal(shape)
+        .astype(np.float32)
+    )
     if rule.startswith("weight"):
         return torch.from_numpy(values / np.float32(np.sqrt(np.prod(shape[1:]))))
     return torch.from_numpy(np.float32(0.1) * values)
@@ -82,7 +86,9 @@ def test_head_and_loss_match_released_code(pack: dict[str, Tensor]) -> None:
     torch.testing.assert_close(loss, pack["loss"][0], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(mean.grad, pack["grad_mu"], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(sigma.grad, pack["grad_sigma"], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(head.coordinates.bias.grad, pack["grad.fc_coord.linear.bias"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        head.coordinates.bias.grad, pack["grad.fc_coord.linear.bias"], rtol=1e-4, atol=1e-5
+    )
     torch.testing.assert_close(flow.s[0][0].weight.grad, pack["grad.flow.s.0.0.weight"], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(flow.t[5][4].bias.grad, pack["grad.flow.t.5.4.bias"], rtol=1e-4, atol=1e-5)
 
@@ -97,7 +103,9 @@ def test_loss_from_given_points_matches_released_code(pack: dict[str, Tensor]) -
         for w in (None, weight)
     ]
     wanted = (pack["direct.loss"][0], pack["direct.loss_sum"][0])
-    assert any(all(torch.allclose(o, w, rtol=1e-5) for o, w in zip(c, wanted, strict=True)) for c in candidates)
+    assert any(
+        all(torch.allclose(o, w, rtol=1e-5) for o, w in zip(c, wanted, strict=True)) for c in candidates
+    )
 
 
 @pytest.mark.parametrize("density", ["laplace", "gaussian"])
@@ -110,7 +118,12 @@ def test_base_density_integrates_to_one(density: str) -> None:
     sigma = torch.tensor([0.7, 1.3], dtype=torch.float64).expand_as(mean)
     zero = torch.zeros_like(mean)
     with torch.no_grad():
-        nll = torch.stack([rle_loss(m[None], s[None], z[None], flow, density=density) for m, s, z in zip(mean[:2], sigma[:2], zero[:2], strict=True)])
+        nll = torch.stack(
+            [
+                rle_loss(m[None], s[None], z[None], flow, density=density)
+                for m, s, z in zip(mean[:2], sigma[:2], zero[:2], strict=True)
+            ]
+        )
         error = mean / sigma
         per_point = torch.log(sigma).sum(-1)[:, 0] - flow.log_prob(error)[:, 0]
         if density == "laplace":
@@ -127,9 +140,14 @@ def test_flow_inverts_itself_and_passes_gradcheck() -> None:
     flow = RealNVP().double()
     x = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(flow.to_data(flow.to_latent(x)[0]), x)
-    jacobian = torch.stack([torch.autograd.functional.jacobian(lambda v: flow.to_latent(v[None])[0][0], p) for p in x.detach()])
+    jacobian = torch.stack(
+        [torch.autograd.functional.jacobian(lambda v: flow.to_latent(v[None])[0][0], p) for p in x.detach()]
+    )
     torch.testing.assert_close(torch.linalg.slogdet(jacobian)[1], flow.to_latent(x)[1].detach())
-    mean, target = torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True), torch.randn(2, 3, 2, dtype=torch.float64)
+    mean, target = (
+        torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True),
+        torch.randn(2, 3, 2, dtype=torch.float64),
+    )
     sigma = (torch.rand(2, 3, 2, dtype=torch.float64) + 0.5).requires_grad_()
     assert torch.autograd.gradcheck(lambda m, s: rle_loss(m, s, target, flow), (mean, sigma))
 

@@ -9,6 +9,7 @@ import pytest
 
 from facezoo.errors import FacezooError
 from facezoo.synth import skin_paint as sp
+from facezoo.synth.skin_paint.geometry import FIELDS, measure_layout
 
 # A test head: an ellipsoid of revolution on a neck. Millimetres (x to the subject's left, y above the eyes).
 TOP, BOTTOM = 125.0, -165.0
@@ -160,7 +161,7 @@ def test_brows_are_painted_where_the_layout_says() -> None:
 @pytest.mark.parametrize("style", [b for b in sp.BEARDS if b not in ("none", "shadow")])
 def test_every_beard_darkens_the_lower_face_only(style: str) -> None:
     layout = make_layout()
-    geometry = sp._geometry(layout, 256)
+    geometry = measure_layout(layout, 256)
     region = np.zeros(256 * 256, bool)
     region[geometry.hair] = True
     darker, outside = [], []
@@ -169,7 +170,7 @@ def test_every_beard_darkens_the_lower_face_only(style: str) -> None:
             paint(seed, beard=b, beard_density=0.8).albedo.reshape(-1, 3).mean(1) for b in (style, "none")
         )
         darker.append(((shaven - bearded)[region] > 0.02).mean())
-        forehead = geometry.fields[sp.FIELDS.index("forehead")] > 0.7
+        forehead = geometry.fields[FIELDS.index("forehead")] > 0.7
         outside.append(np.abs(shaven - bearded)[forehead].mean())
     assert np.mean(darker) > 0.01
     assert max(outside) < 0.002

@@ -40,7 +40,7 @@ def test_damaged_shards_are_named(folder: Path, tmp_path: Path) -> None:
     data = (folder / "shard-00000.safetensors").read_bytes()
     for broken in (data[:-100], data[:4], b"\xff" * 64):
         (tmp_path / "shard-00000.safetensors").write_bytes(broken)
-        with pytest.raises(AssetError, match="shard-00000.*not a complete shard"):
+        with pytest.raises(AssetError, match=r"shard-00000.*not a complete shard"):
             ShardFolder(tmp_path)
 
 
@@ -65,7 +65,9 @@ def test_batches_depend_on_the_step_alone_and_cover_the_data(folder: Path) -> No
     later = iter(data.train_loader(start=5))
     assert all(torch.equal(next(later)["seed"], steps[5 + i]) for i in range(3))
     seen = torch.cat(steps)
-    assert sorted(seen[:42].tolist()) == list(range(42))  # one epoch: every training sample once, none held out
+    assert sorted(seen[:42].tolist()) == list(
+        range(42)
+    )  # one epoch: every training sample once, none held out
     assert seen[:42].tolist() != seen[42:84].tolist()
     held_out = torch.cat([b["seed"] for b in data.validation_loader()])
     assert held_out.tolist() == list(range(42, 50))
@@ -77,7 +79,9 @@ def test_ranks_and_workers_share_without_repeating(folder: Path) -> None:
     both = torch.cat([r.read_step(s)["seed"] for s in range(4) for r in ranks])
     assert sorted(both.tolist()) == list(range(40))
     single = TrainingBatches(source, 10, 0)
-    assert sorted(torch.cat([r.read_step(2)["seed"] for r in ranks]).tolist()) == sorted(single.read_step(2)["seed"].tolist())
+    assert sorted(torch.cat([r.read_step(2)["seed"] for r in ranks]).tolist()) == sorted(
+        single.read_step(2)["seed"].tolist()
+    )
 
 
 def test_stream_samples_are_seeds_and_reserved_ones_stay_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,10 +101,10 @@ def test_stream_samples_are_seeds_and_reserved_ones_stay_out(monkeypatch: pytest
     loader = data.validation_loader()
     held_out = [b["seed"].tolist() for b in loader]
     assert held_out == [b["seed"].tolist() for b in loader]
-    assert sum(held_out, []) == list(engine.VALIDATION_SEEDS)[:6]
+    assert [s for batch in held_out for s in batch] == list(engine.VALIDATION_SEEDS)[:6]
     assert len([s for s in asked if s in engine.VALIDATION_SEEDS]) == 6  # rendered once, then kept
 
 
 def test_too_few_samples_are_refused(folder: Path) -> None:
-    with pytest.raises(InputError, match="data.validation"):
+    with pytest.raises(InputError, match=r"data\.validation"):
         FaceDataModule(DataConfig("shards", str(folder), validation=50), seed=0)

@@ -104,10 +104,8 @@ class Augment:
     def __call__(self, batch: dict[str, Tensor], seed: int = 0) -> CropBatch:
         """Turn a batch of shard arrays into crops; the same seed gives the same crops."""
         rng = torch.Generator(device=batch["box"].device).manual_seed(seed)
-        affine = self._frame(batch["box"], rng)
-        # Both kinds of border occur at prediction time: black where a photo ends, stretched where a render does.
-        border = self.config is not None and float(degrade.uniform(rng, (1,), 0, 1)) < 0.5
-        crops = resample(batch["images"], affine, self.crop.size, "edge" if border else self.crop.padding)
+        affine, padding = self._frame(batch["box"], rng)
+        crops = resample(batch["images"], affine, self.crop.size, padding)
         out = self._labels(batch, crops, affine)
         if self.config is None:
             return out
@@ -118,15 +116,18 @@ class Augment:
     def targets(self, batch: dict[str, Tensor], seed: int = 0) -> CropBatch:
         """Compute labels only, for statistics: crops of this distribution with images (B, 3, 1, 1) of zeros."""
         rng = torch.Generator(device=batch["box"].device).manual_seed(seed)
-        affine = self._frame(batch["box"], rng)
+        affine, _ = self._frame(batch["box"], rng)
         out = self._labels(batch, batch["box"].new_zeros(len(affine), 3, 1, 1), affine)
         return out if self.config is None else self._flip(out, rng, self.config)
 
-    def _frame(self, boxes: Tensor, rng: torch.Generator) -> Tensor:
-        angle = boxes.new_zeros(len(boxes))
-        if self.config is not None:
-            boxes, angle = self._jitter(boxes, rng, self.config)
-        return self.crop.affine(boxes, angle)
+    def _frame(self, boxes: Tensor, rng: torch.Generator) -> tuple[Tensor, str]:
+        """Return the map from picture to crop, and what lies outside the picture."""
+        if self.config is None:
+            return self.crop.affine(boxes), self.crop.padding
+        boxes, angle = self._jitter(boxes, rng, self.config)
+        # Half the batches end in black and half in stretched pixels, so that neither border means anything.
+        border = "edge" if float(degrade.uniform(rng, (1,), 0, 1)) < 0.5 else "zeros"
+        return self.crop.affine(boxes, angle), border
 
     def _flip(self, out: CropBatch, rng: torch.Generator, config: AugmentConfig) -> CropBatch:
         count = len(out.images)
@@ -145,7 +146,9 @@ class Augment:
         normal = torch.randn(n, 3, generator=rng, device=rng.device).clamp(-3, 3)
         centre = centre + normal[:, :2] * config.shift * side
         extent = extent * torch.exp(degrade.uniform(rng, (n, 1), -config.scale, config.scale))
-        angle = torch.deg2rad((normal[:, 2] * config.rotation).clamp(-config.rotation_max, config.rotation_max))
+        angle = torch.deg2rad(
+            (normal[:, 2] * config.rotation).clamp(-config.rotation_max, config.rotation_max)
+        )
         return torch.cat([centre - extent / 2, centre + extent / 2], 1), angle
 
     def _labels(self, batch: dict[str, Tensor], images: Tensor, affine: Tensor) -> CropBatch:
@@ -154,7 +157,9 @@ class Augment:
         known = affine.new_ones(len(affine))
         extent = batch["box"][:, 2:] - batch["box"][:, :2]
         zoom = torch.linalg.det(affine[:, :, :2]).sqrt()
-        points, on_mesh, contour = (apply_affine(batch[k], affine) / size - 0.5 for k in ("points", "lm68", "lm68_contour"))
+        points, on_mesh, contour = (
+            apply_affine(batch[k], affine) / size - 0.5 for k in ("points", "lm68", "lm68_contour")
+        )
         return CropBatch(
             images=images,
             points=points,
@@ -208,7 +213,9 @@ def resample(images: Tensor, affine: Tensor, size: int, padding: str) -> Tensor:
         + offset[:, None, None, :]
     )
     pixels = images.float().div_(255) if images.dtype == torch.uint8 else images
-    return F.grid_sample(pixels, grid, padding_mode="border" if padding == "edge" else "zeros", align_corners=False)
+    return F.grid_sample(
+        pixels, grid, padding_mode="border" if padding == "edge" else "zeros", align_corners=False
+    )
 
 
 def flip_horizontal(batch: CropBatch, flips: Tensor, mirror: Mirror, size: int) -> CropBatch:
@@ -224,7 +231,11 @@ def flip_horizontal(batch: CropBatch, flips: Tensor, mirror: Mirror, size: int) 
     signs = batch.R.new_tensor([-1.0, 1.0, 1.0])
     out = {name: value.clone() if name != "images" else value for name, value in batch._asdict().items()}
     out["images"][chosen] = batch.images[chosen].flip(-1)
-    for name, order in (("points", mirror.points), ("landmarks68", mirror.landmarks68), ("contour68", mirror.landmarks68)):
+    for name, order in (
+        ("points", mirror.points),
+        ("landmarks68", mirror.landmarks68),
+        ("contour68", mirror.landmarks68),
+    ):
         out[name][chosen] = getattr(batch, name)[chosen][:, order.to(device)] * signs[:2]
     out["visible"][chosen] = batch.visible[chosen][:, mirror.points.to(device)]
     out["R"][chosen] = batch.R[chosen] * signs[:, None] * signs[None, :]

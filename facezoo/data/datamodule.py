@@ -76,7 +76,9 @@ class ShardRange:
     def __len__(self) -> int:
         return self.count
 
-    def read(self, numbers: Sequence[int] | np.ndarray, fields: Sequence[str] = tuple(FIELDS)) -> dict[str, Tensor]:
+    def read(
+        self, numbers: Sequence[int] | np.ndarray, fields: Sequence[str] = tuple(FIELDS)
+    ) -> dict[str, Tensor]:
         """Return samples ``first + numbers``."""
         return self.folder.read(np.asarray(numbers) + self.first, fields)
 
@@ -94,7 +96,9 @@ class SyntheticStream:
     def __len__(self) -> int:
         return self.count
 
-    def read(self, numbers: Sequence[int] | np.ndarray, fields: Sequence[str] = tuple(FIELDS)) -> dict[str, Tensor]:
+    def read(
+        self, numbers: Sequence[int] | np.ndarray, fields: Sequence[str] = tuple(FIELDS)
+    ) -> dict[str, Tensor]:
         """Render the samples."""
         from facezoo.synth import render_batch
 
@@ -150,7 +154,10 @@ class TrainingBatches(IterableDataset[dict[str, Tensor]]):
 
     def _shuffled(self, epoch: int) -> np.ndarray:
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.source))
+            self._epoch, self._order = (
+                epoch,
+                np.random.default_rng([self.seed, epoch]).permutation(len(self.source)),
+            )
         return self._order
 
 
@@ -191,7 +198,9 @@ class FaceDataModule:
             from facezoo.synth import VALIDATION_SEEDS  # here: reading shards must not load the renderer
 
             if config.validation > len(VALIDATION_SEEDS):
-                raise InputError(f"data.validation={config.validation}; the stream reserves {len(VALIDATION_SEEDS)} seeds")
+                raise InputError(
+                    f"data.validation={config.validation}; the stream reserves {len(VALIDATION_SEEDS)} seeds"
+                )
             self.train = SyntheticStream(config.size, FIRST_TRAINING_SEED, config.limit)
             self.validation = SyntheticStream(config.size, VALIDATION_SEEDS.start, config.validation)
             return

@@ -32,11 +32,16 @@ def jitter_color(x: Tensor, rng: torch.Generator, strength: float, grey: float) 
     luma = (x * x.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
     saturation = uniform(rng, shape, 1 - strength, 1 + strength)
     saturation[choose(rng, b, grey)] = 0
-    gain = torch.exp(uniform(rng, shape, -0.7, 0.7) * strength + uniform(rng, (b, 3, 1, 1), -0.25, 0.25) * strength)
+    gain = torch.exp(
+        uniform(rng, shape, -0.7, 0.7) * strength + uniform(rng, (b, 3, 1, 1), -0.25, 0.25) * strength
+    )
     contrast = torch.exp(uniform(rng, shape, -0.7, 0.7) * strength)
     middle = luma.mean((2, 3), keepdim=True)
     # one multiply-add per term: x' = gain * (contrast * (sat * x + (1 - sat) * luma - middle) + middle)
-    out = x * (saturation * contrast * gain) + (luma * ((1 - saturation) * contrast) + middle * (1 - contrast)) * gain
+    out = (
+        x * (saturation * contrast * gain)
+        + (luma * ((1 - saturation) * contrast) + middle * (1 - contrast)) * gain
+    )
     out = out.clamp_(0, 1)
     some = choose(rng, b, 0.5)
     if len(some):
@@ -101,7 +106,7 @@ def add_noise(x: Tensor, rng: torch.Generator, probability: float, strongest: fl
 
 
 def compress(x: Tensor, rng: torch.Generator, probability: float, coarsest: float) -> Tensor:
-    """Quantise some samples as JPEG does: YCbCr, chroma at half resolution, 8×8 cosine transform, frequency-weighted steps.
+    """Quantise some samples as JPEG does: YCbCr, half-resolution chroma, 8×8 cosines, steps by frequency.
 
     Args:
         x: crops; the side must be a multiple of 16, others are returned unchanged.
@@ -137,7 +142,7 @@ def cut_out(x: Tensor, rng: torch.Generator, probability: float, largest: float)
         area = (slice(None), slice(max(top, 0), top + height), slice(max(left, 0), left + width))
         if float(k[3]) < 0.5:
             x[i][area] = k[:3].view(3, 1, 1)
-        else:  # its neighbour in the batch, unless that was covered just now: then the picture repeats, which is harmless
+        else:  # what its neighbour in the batch shows there
             x[i][area] = x[i - 1][area].flip(1)
     return x
 

@@ -34,10 +34,21 @@ FIELDS: dict[str, tuple[int | None, ...]] = {
     "K": (3, 3),
     "seed": (),
 }
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "U8": "|u1", "I8": "|i1"}
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "U8": "|u1",
+    "I8": "|i1",
+}
 
 
-def write_shard(root: str | Path, number: int, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> Path:
+def write_shard(
+    root: str | Path, number: int, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]
+) -> Path:
     """Write ``shard-<number>.safetensors`` atomically.
 
     Args:
@@ -50,7 +61,9 @@ def write_shard(root: str | Path, number: int, arrays: Mapping[str, np.ndarray],
         InputError: a field is missing, unknown or of the wrong shape.
     """
     check_arrays(arrays)
-    data = serialize({k: np.ascontiguousarray(v) for k, v in arrays.items()}, {"facezoo": json.dumps(dict(meta))})
+    data = serialize(
+        {k: np.ascontiguousarray(v) for k, v in arrays.items()}, {"facezoo": json.dumps(dict(meta))}
+    )
     return write_bytes(Path(root) / f"shard-{number:05d}.safetensors", data)
 
 
@@ -58,11 +71,15 @@ def check_arrays(arrays: Mapping[str, np.ndarray]) -> int:
     """Check names, shapes and row counts of a batch of samples; return the number of rows."""
     missing, unknown = sorted(FIELDS.keys() - arrays.keys()), sorted(arrays.keys() - FIELDS.keys())
     if missing or unknown:
-        raise InputError(f"a shard needs the fields {', '.join(FIELDS)}; missing: {missing}, unknown: {unknown}")
+        raise InputError(
+            f"a shard needs the fields {', '.join(FIELDS)}; missing: {missing}, unknown: {unknown}"
+        )
     rows = len(arrays["images"])
     for name, shape in FIELDS.items():
         given = arrays[name].shape
-        fits = len(given) == len(shape) + 1 and all(w is None or w == g for w, g in zip(shape, given[1:], strict=True))
+        fits = len(given) == len(shape) + 1 and all(
+            w is None or w == g for w, g in zip(shape, given[1:], strict=True)
+        )
         if not fits or given[0] != rows:
             wanted = ", ".join("*" if w is None else str(w) for w in (rows, *shape))
             raise InputError(f"field {name!r} of a shard has shape {given}; expected ({wanted})")
@@ -111,23 +128,23 @@ class ShardFolder:
             "size": first["images"].shape[-1],
         }
 
-    def read(self, rows: Sequence[int] | np.ndarray, fields: Sequence[str] = tuple(FIELDS)) -> dict[str, Tensor]:
+    def read(
+        self, rows: Sequence[int] | np.ndarray, fields: Sequence[str] = tuple(FIELDS)
+    ) -> dict[str, Tensor]:
         """Read samples by number into one batch; images stay uint8, everything else becomes float32 (seed int64)."""
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise InputError(f"rows {rows.min()}..{rows.max()} asked of {len(self)} samples in {self.root}")
         shard = np.searchsorted(self._starts, rows, side="right") - 1
         local = rows - self._starts[shard]
-        batch = {}
+        batch: Arrays = {}
         for name in fields:
-            out = None
             for number in np.unique(shard):
                 chosen = np.flatnonzero(shard == number)
                 part = self._maps[number][name][local[chosen]]
-                if out is None:
-                    out = np.empty((len(rows), *part.shape[1:]), part.dtype)
-                out[chosen] = part
-            batch[name] = out
+                if name not in batch:
+                    batch[name] = np.empty((len(rows), *part.shape[1:]), part.dtype)
+                batch[name][chosen] = part
         return to_tensors(batch)
 
 
@@ -159,5 +176,7 @@ def _map_file(path: Path) -> tuple[Arrays, dict[str, Any]]:
             arrays[name] = data[start:stop].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
         check_arrays(arrays)
     except (OSError, ValueError, KeyError, struct.error) as error:
-        raise AssetError(f"{path} is not a complete shard ({error}); delete it and render it again") from error
+        raise AssetError(
+            f"{path} is not a complete shard ({error}); delete it and render it again"
+        ) from error
     return arrays, meta

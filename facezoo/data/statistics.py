@@ -48,7 +48,7 @@ def measure_targets(batches: Iterable[tuple[Tensor, Tensor]], rank: int) -> Targ
     flat = (points - mean).flatten(1)
     rank = min(rank, flat.shape[0] - 1, flat.shape[1])
     if rank > 0:
-        # Exact decomposition of the small Gram side: deterministic, unlike a randomised one, and fast for a few thousand.
+        # Exact decomposition of the smaller Gram matrix: deterministic, unlike a randomised one.
         if flat.shape[0] <= flat.shape[1]:
             values, vectors = torch.linalg.eigh((flat @ flat.mT).double())
             scale = values.clamp_min(1e-20).sqrt()

@@ -17,7 +17,7 @@ from facezoo.heads.params import HeadParams
 
 MIN_POINTS = 6  # each gives two equations; pose alone has six unknowns and wants some to spare
 _RIGID_ITERATIONS = 15
-_RIGID_TOLERANCE = 0.03  # the initial pose is that good mostly; the last stage moves it on anyway
+_RIGID_TOLERANCE = 1e-3  # the last stage moves the pose on anyway
 _TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 
 
@@ -78,6 +78,8 @@ def fit(
     """
     if focal not in ("fixed", "estimate"):
         raise InputError(f"focal must be 'fixed' or 'estimate', got {focal!r}.")
+    if iterations < 1:
+        raise InputError(f"iterations must be at least 1, got {iterations!r}.")
     check_robust(robust)
     points, weight, ids = _observed(points2d, sigma, vertex_ids, confidence, min_confidence)
     if subset is not None:
@@ -98,7 +100,8 @@ def fit(
     start, posed = _start(problem, seen, init, robust != "none")
     limit = _TOLERANCE.get(points.dtype, 1e-5) if tolerance is None else tolerance
     first: Robust = "none" if robust == "none" else "huber"  # convex, so it may start from far away
-    if rigid or not posed:
+    # Without outliers the closed form is as good as a rigid solution for the stage that moves everything.
+    if rigid or (robust != "none" and not posed):
         # The mean face misses by many sigmas: where outliers begin follows from the misses themselves.
         loose = seen if robust == "none" else _loosened(problem, seen, start)
         objective = HeadObjective(problem, loose, rigid=True, focal=estimate, robust=first)

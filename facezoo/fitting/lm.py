@@ -2,8 +2,8 @@
 
 Three things set it apart from the textbook:
 
-* The Hessian, by far the dearest part, is kept for the last steps: once a step moved the unknowns by less than their
-  posterior standard deviation, the exact gradient with the old Hessian leads to the same minimum (chord steps).
+* The Hessian, by far the dearest part, is kept for the last steps: once a step moved the unknowns by no more than a few
+  posterior standard deviations, the exact gradient with the old Hessian leads to the same minimum (chord steps).
 * It stops by the predicted decrease of the cost, not by step size: when the next step cannot change the cost by more
   than a given part, the unknowns are within that many posterior standard deviations, whatever their units.
 * Bounds are an active set (projected Newton, Bertsekas 1982): unknowns at a bound that want to leave stay out of the
@@ -29,7 +29,7 @@ _FIRST_DAMPING, _RAISED_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-6, 1e-4, 1e-
 _BOUND_PASSES = 6
 _WALL = 1e12  # on the unit diagonal: holds a fixed unknown in place to twelve digits
 # χ² that the last step may have gained for its Hessian to serve once more.
-_CHORD_GAIN = 0.5
+_CHORD_GAIN = 5.0
 # A chord step must cut the predicted decrease to this part, or the Hessian is computed anew.
 _CHORD_PROGRESS = 0.1
 # Relative rounding noise of the cost: smaller differences cannot judge a step.

@@ -241,7 +241,7 @@ class HeadObjective:
         columns.insert(0, torch.addcmul(by_jaw[:, None] * swing, by_rest[:, None], correctives).sum(2))
         columns.append(through_jaw)
         # One small product per point, with the pixels of all faces side by side: (N, 2 b, 3) (N, 3, n)
-        factors = by_rest.permute(3, 0, 2, 1).reshape(points, 2 * b, 3)
+        factors = by_rest.permute(3, 0, 2, 1).contiguous().view(points, 2 * b, 3)
         shape = factors.bmm(problem.by_vertex).view(points, b, 2, -1).transpose(0, 1)
         return shape.flatten(1, 2), torch.cat(columns, 1).mT.flatten(2)
 

@@ -155,12 +155,10 @@ def _gather(
     columns = columns.to(at.device)
     shape = head.shapedirs[at][..., columns].permute(1, 0, 2)  # (3, N, n)
     correctives = head.posedirs[_JAW_FEATURES].unflatten(1, (-1, 3))[:, at].permute(2, 1, 0)  # (3, N, 9)
-    regressor = head.J_regressor[_JAW].double()
-    joint = regressor @ head.v_template.double()
-    joint_shape = torch.einsum("v,vcn->cn", regressor, head.shapedirs[..., columns].double())
+    joint = head.joint_dirs[_JAW][:, columns]  # (3, n)
     basis = torch.zeros(3, len(ids) + 1, n + 9, dtype=dtype, device=device)
-    basis[:, :-1, :n], basis[:, :-1, n:], basis[:, -1, :n] = here(shape), here(correctives), here(joint_shape)
-    template = torch.cat((head.v_template[at].double(), joint[None])).T
+    basis[:, :-1, :n], basis[:, :-1, n:], basis[:, -1, :n] = here(shape), here(correctives), here(joint)
+    template = torch.cat((head.v_template[at], head.joint_template[_JAW, None])).T
     groups = (("identity", n_identity), ("expression", n_expression), ("jaw", 3))
     sigma = torch.cat([head.params[name].sigma[:size] for name, size in groups])
     bounds = torch.cat([_bounds(head, name, size) for name, size in groups])

@@ -1,4 +1,4 @@
-"""Albedo spaces on FLAME's UV map: a mean texture plus components, in the three forms that circulate."""
+"""Albedo spaces: a mean texture plus components. The open head's own, and the three that circulate for FLAME."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor, from_numpy, nn
 
 from facezoo.errors import AssetError, InputError, unknown_name
-from facezoo.heads.file import write_arrays
+from facezoo.heads.file import read_arrays, write_arrays
 from facezoo.heads.registry import cache_folder
 
 
@@ -33,11 +33,16 @@ _KINDS = {
     "albedo-mm": _Kind(("MU", "PC"), ("specMU", "specPC"), 1.0, False, "AlbedoMM: academic use only"),
     # FLAME_albedo_from_BFM.npz
     "bfm": _Kind(("MU", "PC"), None, 1.0, True, "made of the Basel Face Model: not to be passed on"),
+    # facezoo.synth.albedo_basis; linear light, on the open head's UV map
+    "open-v1": _Kind(("mean", "basis"), None, 1.0, False, "CC0-1.0"),
 }
+PACKAGED_TEXTURES = {"open-v1": Path(__file__).parent / "data" / "open-v1-albedo.safetensors.gz"}
 
 
 def texture_path(kind: str, cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Return where the converted texture space ``kind`` is kept, whether or not it is there."""
+    """Return where the texture space ``kind`` is kept, whether or not it is there."""
+    if kind in PACKAGED_TEXTURES:
+        return PACKAGED_TEXTURES[kind]
     return cache_folder(cache_dir) / "textures" / f"{kind}.safetensors"
 
 
@@ -101,10 +106,11 @@ class TextureSpace(nn.Module):
     """A linear texture space; its arrays are non-persistent buffers like a head's.
 
     Attributes:
-        kind: "flame", "albedo-mm" or "bfm".
-        mean: (S, S, 3) as stored.
-        basis: (n, S, S, 3) as stored.
+        kind: "open-v1", "flame", "albedo-mm" or "bfm".
+        mean: (S, S, 3) in the units of its file: linear RGB for "open-v1".
+        basis: (n, S, S, 3), each component one standard deviation long.
         n_components: n.
+        licence: of the arrays.
     """
 
     mean: Tensor
@@ -116,18 +122,20 @@ class TextureSpace(nn.Module):
         """Build from the arrays of a converted file."""
         super().__init__()
         self.kind = kind
+        self.licence = _KINDS[kind].licence
         for name in ("mean", "basis", "specular_mean", "specular_basis"):
             self.register_buffer(name, arrays.get(name), persistent=False)
         self.n_components = len(self.basis)
 
     def forward(self, coefficients: Tensor) -> Tensor:
-        """Decode textures for display (sRGB-like), row 0 at the top of the image; not clamped above.
+        """Decode textures for display (sRGB-like), row 0 at the top of the image.
 
         ``flame`` and ``bfm`` are linear in the coefficients; ``albedo-mm`` adds diffuse and specular albedo
-        and applies its authors' display curve (0.6 (d + s))^(1/2.2).
+        and applies its authors' display curve (0.6 (d + s))^(1/2.2); none of them is clamped above.
+        ``open-v1`` is linear light, clamped to [0, 1] and encoded as sRGB.
 
         Args:
-            coefficients: (B, k), k at most ``n_components``.
+            coefficients: (B, k), k at most ``n_components``; standard normal over the people.
 
         Returns:
             (B, 3, S, S) RGB, white = 1.
@@ -141,6 +149,10 @@ class TextureSpace(nn.Module):
                 f"{tuple(coefficients.shape)}."
             )
         texture = _combine(self.mean, self.basis, coefficients)
+        if self.kind == "open-v1":
+            from facezoo.render.shading import linear_to_srgb  # here: render's benchmark imports heads
+
+            return linear_to_srgb(texture.permute(0, 3, 1, 2))
         if self.specular_mean is not None and self.specular_basis is not None:
             texture = texture + _combine(self.specular_mean, self.specular_basis, coefficients)
             # A negative albedo shows as black; the floor keeps the slope of the power finite there.
@@ -151,12 +163,12 @@ class TextureSpace(nn.Module):
 
 
 def load_texture(
-    kind: str, components: int | None = None, cache_dir: str | os.PathLike[str] | None = None
+    kind: str = "open-v1", components: int | None = None, cache_dir: str | os.PathLike[str] | None = None
 ) -> TextureSpace:
-    """Load a converted texture space.
+    """Load the packaged texture space, or a converted one.
 
     Args:
-        kind: "flame", "albedo-mm" or "bfm".
+        kind: "open-v1" (the open head's), "flame", "albedo-mm" or "bfm".
         components: read only the first ones (DECA uses 50 of "bfm"'s 199); None = all.
         cache_dir: other cache than the user's.
 
@@ -167,6 +179,8 @@ def load_texture(
     if kind not in _KINDS:
         raise unknown_name("texture space", kind, _KINDS)
     path = texture_path(kind, cache_dir)
+    if kind in PACKAGED_TEXTURES:
+        return TextureSpace(kind, _packaged(path, components))
     if not path.is_file():
         raise AssetError(
             f"texture space {kind!r} is not installed (looked for {path}); put its .npz next to the FLAME "
@@ -184,6 +198,21 @@ def load_texture(
             f"{path} is damaged ({error}); run `facezoo assets add flame PATH` again."
         ) from error
     return TextureSpace(kind, arrays)
+
+
+def _packaged(path: Path, components: int | None) -> dict[str, Tensor]:
+    """Read a packaged space: components are int8 times one scale each."""
+    if not path.is_file():
+        raise AssetError(
+            f"the packaged albedo basis {path} is missing: reinstall facezoo, or in a source checkout build it "
+            "with `python -m facezoo.synth albedo`."
+        )
+    stored, _ = read_arrays(path)
+    arrays = {name: from_numpy(array) for name, array in stored.items()}
+    if not {"mean", "basis", "basis_scale"} <= arrays.keys():
+        raise AssetError(f"{path} is no albedo basis; build it again with `python -m facezoo.synth albedo`.")
+    scale = arrays["basis_scale"][:components, None, None, None]
+    return {"mean": arrays["mean"].float(), "basis": arrays["basis"][:components] * scale}
 
 
 def _combine(mean: Tensor, basis: Tensor, coefficients: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from facezoo.errors import InputError
 
-# exp(-9) is 0.016 px in a 128 px crop: below it a scale only amplifies rounding, and one lucky point would own the gradient.
+# exp(-9) is 0.016 px in a 128 px crop: with less, one lucky point would own the gradient.
 LOG_SIGMA_MIN = -9.0
 
 
@@ -52,7 +52,9 @@ def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:
 
 def _check(mean: Tensor, log_sigma: Tensor, target: Tensor) -> Tensor:
     if mean.shape != target.shape:
-        raise InputError(f"predicted points {tuple(mean.shape)} and target {tuple(target.shape)} differ in shape")
+        raise InputError(
+            f"predicted points {tuple(mean.shape)} and target {tuple(target.shape)} differ in shape"
+        )
     if log_sigma.shape[:-1] != mean.shape[:-1] or log_sigma.shape[-1] not in (1, mean.shape[-1]):
         raise InputError(
             f"log scales have shape {tuple(log_sigma.shape)}; expected {tuple(mean.shape)} or a last dimension of 1"

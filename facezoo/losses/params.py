@@ -8,7 +8,9 @@ from torch.nn import functional as F
 from facezoo.losses.likelihood import weighted_mean
 
 
-def normalized_smooth_l1(value: Tensor, target: Tensor, std: Tensor | float = 1.0, mask: Tensor | None = None) -> Tensor:
+def normalized_smooth_l1(
+    value: Tensor, target: Tensor, std: Tensor | float = 1.0, mask: Tensor | None = None
+) -> Tensor:
     """Average the smooth L1 distance of parameters (B, P) in units of their standard deviation.
 
     Args:

@@ -1,7 +1,7 @@
 """Residual log-likelihood estimation: a normalising flow learns the shape of the error distribution.
 
-Source: Li et al. 2021, "Human pose regression with residual log-likelihood estimation", equations 7-9; the released code
-differs from the paper in ways that ``compat=True`` reproduces.
+Source: Li et al. 2021, "Human pose regression with residual log-likelihood estimation", equations 7-9; the released
+code differs from the paper in ways that ``compat=True`` reproduces.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ class RealNVP(nn.Module):
     def __init__(self, couplings: int = 6, width: int = 64) -> None:
         super().__init__()
         if couplings % 2:
-            raise InputError(f"couplings={couplings}; an even number is needed so that both coordinates move equally often")
+            raise InputError(
+                f"couplings={couplings}; an even number is needed so that both coordinates move equally often"
+            )
         self.register_buffer("mask", torch.tensor([[0.0, 1.0], [1.0, 0.0]] * (couplings // 2)))
         self.t = nn.ModuleList(_coupling_net(width) for _ in range(couplings))
         self.s = nn.ModuleList(_coupling_net(width, nn.Tanh()) for _ in range(couplings))
@@ -76,10 +78,10 @@ def rle_loss(
         flow: density of the normalised error ``(mean - target) / sigma``.
         weight: optional weights (B, N, 2).
         density: base density of the residual form, ``"laplace"`` or ``"gaussian"``.
-        compat: follow the released code: log σ enters twice, the flow counts once per coordinate with the weight of x,
+        compat: follow the released code: log σ enters twice, the flow counts once a coordinate with x's weight,
             the Laplace density has the normaliser of a Gaussian, and the sum is divided by the batch size. Otherwise
-            log σ and the flow enter once, the densities integrate to one, and the sum is divided by batch and points, so
-            that the loss weight does not depend on the number of landmarks.
+            log σ and the flow enter once, the densities integrate to one, and the sum is divided by batch and
+            points, so that the loss weight does not depend on the number of landmarks.
         size_average: with ``compat``: divide by the batch size.
 
     Returns:
@@ -90,7 +92,7 @@ def rle_loss(
     """
     if not (mean.shape == sigma.shape == target.shape) or mean.shape[-1] != 2:
         raise InputError(
-            f"mean {tuple(mean.shape)}, sigma {tuple(sigma.shape)} and target {tuple(target.shape)} must all be (B, N, 2)"
+            f"mean {tuple(mean.shape)}, sigma {tuple(sigma.shape)} and target {tuple(target.shape)} must be (B, N, 2)"
         )
     if density not in ("laplace", "gaussian"):
         raise InputError(f"density={density!r}; expected 'laplace' or 'gaussian'")
@@ -99,8 +101,12 @@ def rle_loss(
     log_phi = flow.log_prob(error).unsqueeze(-1)
     if compat:
         if density == "gaussian":
-            raise InputError("the released code has no Gaussian density; use density='laplace' with compat=True")
-        log_q = torch.log(sigma * math.sqrt(2 * math.pi)) + (target - mean).abs() / (math.sqrt(2) * sigma + 1e-9)
+            raise InputError(
+                "the released code has no Gaussian density; use density='laplace' with compat=True"
+            )
+        log_q = torch.log(sigma * math.sqrt(2 * math.pi)) + (target - mean).abs() / (
+            math.sqrt(2) * sigma + 1e-9
+        )
         loss = ((torch.log(sigma) - log_phi) * weight[..., :1] + log_q * weight).sum()
         return loss / mean.shape[0] if size_average else loss
     if density == "laplace":  # unit standard deviation: b = 1/√2
@@ -113,5 +119,10 @@ def rle_loss(
 
 def _coupling_net(width: int, *tail: nn.Module) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(2, width), nn.LeakyReLU(), nn.Linear(width, width), nn.LeakyReLU(), nn.Linear(width, 2), *tail
+        nn.Linear(2, width),
+        nn.LeakyReLU(),
+        nn.Linear(width, width),
+        nn.LeakyReLU(),
+        nn.Linear(width, 2),
+        *tail,
     )

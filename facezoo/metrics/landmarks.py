@@ -55,7 +55,7 @@ class MeanReprojectionError(MeanOverFaces):
     """
 
     def update(self, points3d: Tensor, R: Tensor, t: Tensor, K: Tensor, target: Tensor) -> None:
-        """Add faces: fitted landmarks (B, N, 3), pose (B, 3, 3), (B, 3), intrinsics (B, 3, 3), target (B, N, 2) pixels."""
+        """Add faces: fitted landmarks (B, N, 3), pose (B, 3, 3), (B, 3), K (B, 3, 3), target (B, N, 2) pixels."""
         camera = points3d @ R.mT + t.unsqueeze(1)
         homogeneous = camera @ K.mT
         self.add(_distances(homogeneous[..., :2] / homogeneous[..., 2:], target).mean(1))
@@ -63,5 +63,7 @@ class MeanReprojectionError(MeanOverFaces):
 
 def _distances(points: Tensor, target: Tensor) -> Tensor:
     if points.shape != target.shape or points.dim() != 3 or points.shape[-1] != 2:
-        raise InputError(f"points {tuple(points.shape)} and target {tuple(target.shape)} must both be (B, N, 2)")
+        raise InputError(
+            f"points {tuple(points.shape)} and target {tuple(target.shape)} must both be (B, N, 2)"
+        )
     return (points.float() - target.float()).norm(dim=-1)

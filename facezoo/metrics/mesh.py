@@ -32,7 +32,9 @@ class MeanVertexError(MeanOverFaces):
     def update(self, vertices: Tensor, target: Tensor) -> None:
         """Add faces: vertices and target (B, V, 3) in metres, in the same frame."""
         if vertices.shape != target.shape or vertices.dim() != 3 or vertices.shape[-1] != 3:
-            raise InputError(f"vertices {tuple(vertices.shape)} and target {tuple(target.shape)} must both be (B, V, 3)")
+            raise InputError(
+                f"vertices {tuple(vertices.shape)} and target {tuple(target.shape)} must both be (B, V, 3)"
+            )
         if self.vertices is not None:
             ids = torch.as_tensor(self.vertices)
             vertices, target = vertices[:, ids], target[:, ids]

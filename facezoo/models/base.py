@@ -85,7 +85,9 @@ class ZooModel(nn.Module):
     def start_from(self, statistics: TargetStatistics) -> None:
         """Initialise output layers from statistics of the training targets."""
 
-    def save_pretrained(self, folder: str | Path, *, half: bool = False, info: dict[str, Any] | None = None) -> str:
+    def save_pretrained(
+        self, folder: str | Path, *, half: bool = False, info: dict[str, Any] | None = None
+    ) -> str:
         """Write config.json and model.safetensors atomically.
 
         Args:
@@ -130,7 +132,9 @@ class ZooModel(nn.Module):
         folder = Path(folder)
         content = read_config(folder)
         if content.get("method") != cls.method:
-            raise AssetError(f"{folder / CONFIG_FILE} describes method {content.get('method')!r}, not {cls.method!r}")
+            raise AssetError(
+                f"{folder / CONFIG_FILE} describes method {content.get('method')!r}, not {cls.method!r}"
+            )
         known = {f.name for f in dataclasses.fields(cls.config_class)}
         for key in content["config"]:
             if key not in known:

@@ -1,7 +1,8 @@
-"""Render synthetic people to shards or to a contact sheet.
+"""Render synthetic people to shards or to a contact sheet; reduce their skin to a linear basis.
 
 python -m facezoo.synth shards OUT --count 20000 [--first-seed 0 --workers 2 --size 176]
 python -m facezoo.synth sheet people.png [--rows 5 --columns 8 --first-seed 0 --landmarks]
+python -m facezoo.synth albedo [PATH]     build the open head's albedo basis
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import os
 
 import numpy as np
 
+from facezoo.synth.albedo_basis import build_albedo
+from facezoo.synth.layout import stage
 from facezoo.synth.produce import render_shards
 from facezoo.synth.sheet import contact_sheet
 
@@ -33,9 +36,14 @@ def main() -> None:
     sheet.add_argument("--first-seed", type=int, default=0)
     sheet.add_argument("--size", type=int, default=176)
     sheet.add_argument("--landmarks", action="store_true")
+    albedo = commands.add_parser("albedo", help="build the open head's albedo basis")
+    albedo.add_argument("out", nargs="?", help="default: the packaged file")
     args = parser.parse_args()
     if args.command == "shards":
         render_shards(args.out, args.first_seed, args.count, args.size, args.workers, args.shard)
+    elif args.command == "albedo":
+        path = build_albedo(stage().layout, args.out)
+        print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     else:
         seeds = args.first_seed + 4 * np.arange(args.rows * args.columns)
         contact_sheet(seeds.tolist(), args.columns, args.size, args.landmarks).save(args.out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -130,7 +130,7 @@ def _shoot(seed: int, size: int, fill: tuple[float, float]) -> _Shot:
     return _Shot(traits, sex, person, out.vertices[0], out.joints[0], pose, R, t, K)
 
 
-def _labels(seed: int, shot: _Shot, scale: float) -> dict[str, NDArray]:
+def _labels(seed: int, shot: _Shot, scale: float) -> dict[str, Any]:
     """Exact labels in pixels of the final picture (all of a :class:`Sample` but the image)."""
     head = stage().head
     camera = shot.vertices @ shot.R.T + shot.t

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -31,7 +33,8 @@ def grow_hair(
     scalp = torch.from_numpy(stage.scalp).float()
     line = scalp + 0.006 * smooth_field(rng, rest, 0.03) + rng.normal(0.0, 0.004)
     line = line - traits.receding * _ramp(y, 0.03, 0.07) * _ramp(z, -0.05, 0.0)
-    colour = tuple(float(c) for c in np.clip(np.array(traits.hair) * rng.uniform(0.8, 1.25), 0.004, 0.8))
+    tint = np.clip(np.array(traits.hair) * rng.uniform(0.8, 1.25), 0.004, 0.8)
+    colour = (float(tint[0]), float(tint[1]), float(tint[2]))
     curls = rng.random() < 0.3
     volume = float(np.exp(rng.normal(np.log((0.006, 0.013, 0.02)[length - 1]), 0.45)))
     if curls and rng.random() < 0.4:
@@ -158,7 +161,6 @@ def grow_beard(rng: np.random.Generator, stage: Stage, vertices: Tensor, traits:
     depth = float(np.exp(rng.normal(np.log(0.006), 0.6)))
     chin = 1 + rng.uniform(0, 2.5) * _ramp(-y, 0.085, 0.12) * _ramp(z, -0.05, 0.0)
     thickness = (0.001 + depth * _ramp(inside, 0, 0.014) * chin).clamp(max=0.05)
-    colour = tuple(float(c) for c in traits.body_hair)
-    piece = shell(stage, vertices, inside, thickness, colour, "hair",
+    piece = shell(stage, vertices, inside, thickness, traits.body_hair, "hair",
                   gloss=0.08, strands=float(rng.uniform(0.4, 0.8)), fuzz=float(rng.uniform(0.003, 0.008)))  # fmt: skip
     return [piece] if piece else []

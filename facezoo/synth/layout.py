@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,7 +103,8 @@ def stage() -> Stage:
     lines = {n.removeprefix("uv."): np.asarray(v, float) for n, v in extra.items() if n.startswith("uv.")}
     names = ("brow_left", "brow_right", "lip_upper", "lip_lower", "eye_left", "eye_right", "nose_tip", "nostrils", "cheeks",
              "ears", "beard", "moustache", "scalp", "neck_line")  # fmt: skip
-    layout = FaceLayout(**{n: lines[n] for n in names}, position=position, mask=mask)
+    arrays: dict[str, Any] = {n: lines[n] for n in names}
+    layout = FaceLayout(**arrays, position=position, mask=mask)
     uv = head.topology.uv.numpy()[: len(rest)]
     scale = 0.24  # metres a full texture is wide at the face
     return Stage(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ def shell(
     colour: tuple[float, float, float],
     kind: str,
     smooth: int = 0,
-    **style: object,
+    **style: Any,
 ) -> Piece | None:
     """Lift the skin where ``inside`` (V,) > -5 mm by ``thickness`` (V,) along its normals.
 

@@ -17,7 +17,8 @@ from facezoo.synth.shells import Piece, shell, smooth_field
 def cloth_colour(rng: np.random.Generator) -> tuple[float, float, float]:
     """A dyed fabric, linear RGB: greys, muted and vivid colours."""
     h, s, v = rng.random(), rng.beta(1.1, 2.0), rng.beta(1.2, 1.4)
-    return tuple(float(0.01 + 0.8 * c**2.2) for c in colorsys.hsv_to_rgb(h, s, v))
+    r, g, b = (float(0.01 + 0.8 * c**2.2) for c in colorsys.hsv_to_rgb(h, s, v))
+    return r, g, b
 
 
 def _pattern(rng: np.random.Generator) -> np.ndarray | None:
@@ -87,13 +88,12 @@ def glasses(rng: np.random.Generator, stage: Stage, vertices: Tensor) -> list[Pi
     """Spectacles or sunglasses on a head (V, 3) in its rest orientation."""
     left = vertices[torch.from_numpy(stage.is_part("eyeball_left"))].mean(0)
     right = vertices[torch.from_numpy(stage.is_part("eyeball_right"))].mean(0)
-    bridge_z = float(vertices[stage.head.topology.landmarks["ibug68"].faces.new_tensor([0]), 2].mean()) * 0
     nose = stage.head.landmarks(vertices[None], "ibug68")[0, 27]
     sun = rng.random() < 0.35
     half_w, half_h = rng.uniform(0.021, 0.031), rng.uniform(0.013, 0.025)
     power = rng.choice([2.0, 2.6, 4.0])
     drop = rng.uniform(-0.002, 0.008)
-    z = max(float(nose[2]) + 0.002, float(left[2]) + 0.021) + bridge_z + rng.uniform(0, 0.006)
+    z = max(float(nose[2]) + 0.002, float(left[2]) + 0.021) + rng.uniform(0, 0.006)
     colour = cloth_colour(rng) if rng.random() < 0.4 else tuple(float(c) for c in np.array([0.02, 0.018, 0.016]) * rng.uniform(0.5, 4))
     radius = rng.uniform(0.0006, 0.0026)
     a = torch.linspace(0, 2 * np.pi, 33)
@@ -114,7 +114,7 @@ def glasses(rng: np.random.Generator, stage: Stage, vertices: Tensor) -> list[Pi
         r = (ca.abs() ** power + sa.abs() ** power) ** (-1 / power)
         x = cx + half_w * ca * r
         y = float(eye[1]) - drop + half_h * sa * r - 0.1 * half_h * (sa < 0).float() * sa
-        ring = torch.stack([x, y, z - wrap * (x.abs() - gap).clamp(min=0) - 0.12 * (y - float(eye[1])) * 0], -1)
+        ring = torch.stack([x, y, z - wrap * (x.abs() - gap).clamp(min=0)], -1)
         rims[sign] = ring
         if rng.random() < 0.9 or radius > 0.001:
             add(*_tube(ring, radius), colour, "plain", 1.0, 0.4)
@@ -130,7 +130,7 @@ def glasses(rng: np.random.Generator, stage: Stage, vertices: Tensor) -> list[Pi
         start = rims[sign][(rims[sign][:, 0] * sign).argmax()]
         side = float(ear[:, 0].min()) + 0.004
         end = torch.tensor([sign * side, float(ear[:, 1].max()) - 0.018, float(ear[:, 2].mean()) + 0.004])
-        middle = torch.stack([start, torch.stack([torch.tensor(sign * side * 1.0), start[1] + 0.003, start[2] - 0.02]), end])
+        middle = torch.stack([start, torch.stack([torch.tensor(sign * side), start[1] + 0.003, start[2] - 0.02]), end])
         path = torch.nn.functional.interpolate(middle.T[None], size=14, mode="linear", align_corners=True)[0].T
         add(*_tube(path, radius, flat=rng.uniform(1, 2.5)), colour, "plain", 1.0, 0.3)
     return _merged(pieces)
@@ -161,7 +161,7 @@ def hat(rng: np.random.Generator, stage: Stage, vertices: Tensor) -> tuple[list[
     look = {"texture": texture, "gloss": 0.05 if kind != "helmet" else 0.7, "fuzz": 0.0008}
     line = rng.uniform(0.036, 0.066)
     tilt = rng.normal(0.18, 0.1)
-    height = y - line - tilt * (z + 0.02) * -1.0 * 0.5
+    height = y - line + 0.5 * tilt * (z + 0.02)
     pieces: list[Piece | None] = []
     if kind == "hood":
         frame = torch.maximum(y - rng.uniform(0.05, 0.075), (x.abs() - rng.uniform(0.058, 0.074)))
@@ -182,7 +182,7 @@ def hat(rng: np.random.Generator, stage: Stage, vertices: Tensor) -> tuple[list[
         for t in (0.0, 0.35, 0.7, 1.0):
             fade = torch.cos(phi / 1.15 * np.pi / 2).clamp(min=0) ** 0.5 if kind == "cap" else torch.ones(n)
             r = 0.98 + t * reach / 0.1 * fade
-            yy = line + 0.006 - t * rng.uniform(0.0, 0.022) - 0.018 * t * torch.sin(phi) ** 2 - tilt * 0.5 * -(0.06 + t * reach) * torch.cos(phi)
+            yy = line + 0.006 - t * rng.uniform(0.0, 0.022) - 0.018 * t * torch.sin(phi) ** 2 + 0.5 * tilt * (0.06 + t * reach) * torch.cos(phi)
             rows.append(torch.stack([half[0] * r * torch.sin(phi + turn), yy, -0.082 + half[1] * r * torch.cos(phi + turn)], -1))
         v = torch.stack(rows).reshape(-1, 3)
         index = torch.arange(4 * n).reshape(4, n)

@@ -41,14 +41,20 @@ class ConsoleProgress(Callback):
         if step % self.every:
             return
         now = time.monotonic()
-        speed = (step - self._mark[1]) * self.batch_size * trainer.world_size / max(now - self._mark[0] - self._idle, 1e-6)
+        speed = (
+            (step - self._mark[1])
+            * self.batch_size
+            * trainer.world_size
+            / max(now - self._mark[0] - self._idle, 1e-6)
+        )
         self._mark, self._idle = (now, step), 0.0
         done = pl_module.progress
         left = pl_module.seconds * (1 - done) / max(done, 1e-6) / 60
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         terms = {k[6:]: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("train/")}
         print(
-            f"step {step:6d} {100 * done:5.1f} %  {_join(terms)}  lr {rate:.2e}  {speed:.0f} images/s  {left:.1f} min left",
+            f"step {step:6d} {100 * done:5.1f} %  {_join(terms)}  lr {rate:.2e}  "
+            f"{speed:.0f} images/s  {left:.1f} min left",
             flush=True,
         )
 

@@ -61,7 +61,12 @@ class TrainingModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Build the optimiser; vectors (biases, norms) do not decay."""
-        named = [(n, p) for part in (self.model, self.criterion) for n, p in part.named_parameters() if p.requires_grad]
+        named = [
+            (n, p)
+            for part in (self.model, self.criterion)
+            for n, p in part.named_parameters()
+            if p.requires_grad
+        ]
         groups = [
             {"params": [p for _, p in named if p.dim() > 1], "weight_decay": self.optim.weight_decay},
             {"params": [p for _, p in named if p.dim() <= 1], "weight_decay": 0.0},
@@ -97,10 +102,14 @@ class TrainingModule(lightning.LightningModule):
         self.log("train/loss", loss.detach(), prog_bar=True)
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Average the weights; end the run when its time or steps are used up."""
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """Step and average the weights, before any callback can save one without the other."""
+        super().optimizer_step(*arguments, **options)
         if self.average is not None:
             self.average.update(self.model)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """End the run when its time or steps are used up."""
         if self.progress >= 1:
             self.trainer.should_stop = True
 
@@ -165,7 +174,7 @@ class TrainingModule(lightning.LightningModule):
     def _stop_at_nan(self, batch: dict[str, Tensor], terms: dict[str, Tensor]) -> None:
         path = self.run_dir / f"nonfinite-step{self.global_step}.safetensors"
         save_file({k: v.detach().cpu().contiguous() for k, v in batch.items()}, path)
-        bad = ", ".join(f"{k}={float(v):g}" for k, v in terms.items())
+        bad = ", ".join(f"{k}={float(v.detach()):g}" for k, v in terms.items())
         raise FacezooError(
             f"the loss is not finite at step {self.global_step} ({bad}); its batch is saved in {path}. "
             "Lower optim.lr or raise optim.warmup, then run again with trainer.resume=auto"

@@ -57,7 +57,9 @@ def draw_sheet(images: Tensor, points: Tensor, truth: Tensor, columns: int = 6, 
     side = images.shape[-1] * zoom
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * side, rows * side))
-    pixels = (images.detach().cpu().clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    pixels = (
+        (images.detach().cpu().clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    )
     for i, picture in enumerate(pixels):
         tile = Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR)
         draw = ImageDraw.Draw(tile)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
 from pathlib import Path
@@ -65,7 +66,9 @@ def train(recipe: Recipe) -> Path:
     finished = settings.max_steps > 0 and start >= settings.max_steps
     if not finished:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*(does not have many workers|IterableDataset|ckpt_path).*")
+            warnings.filterwarnings(
+                "ignore", message=".*(does not have many workers|IterableDataset|ckpt_path).*"
+            )
             trainer.fit(
                 module,
                 data.train_loader(start, trainer.global_rank, trainer.world_size),
@@ -85,9 +88,21 @@ def build_model(recipe: Recipe) -> tuple[ZooModel, Augment]:
     if recipe.init == "scratch":
         model = model_class.for_training(recipe.model)
     else:
-        model = model_class.from_pretrained(recipe.init)
+        model = model_class.from_pretrained(recipe.init).train()
+        check_fits(model, recipe)
     head = load_head(recipe.model.head)
     return model, Augment(model.crop, Mirror.of_head(head, recipe.model.points), recipe.data.augment)
+
+
+def check_fits(model: ZooModel, recipe: Recipe) -> None:
+    """Refuse given weights whose sizes are not the recipe's, key by key."""
+    for field in dataclasses.fields(model.config):
+        given, wanted = getattr(model.config, field.name), getattr(recipe.model, field.name)
+        if field.name not in ("pretrained", "sigma_scale") and given != wanted:
+            raise RecipeError(
+                f"init={recipe.init} has model.{field.name}={given!r} but the recipe says {wanted!r}; "
+                f"add model.{field.name}={str(given).replace(' ', '')}"
+            )
 
 
 def start_from_data(model: ZooModel, data: FaceDataModule, augment: Augment, samples: int) -> None:

@@ -23,7 +23,7 @@ MIDLINE = [
 ]  # fmt: skip
 
 # Horizontal sections: y -> [(x, z), ...].
-SECTIONS = {
+SECTIONS: dict[float, list[tuple[float, float]]] = {
     70: [(25, 5), (45, -10), (60, -34)],
     50: [(18, 17), (36, 7.5), (50, -7), (62, -28)],
     35: [(20, 20.3), (38, 10.5), (52, -5), (63, -25)],

@@ -149,9 +149,9 @@ def build_expressions(t: Template) -> dict[str, np.ndarray]:
         + m.vector(lip * m.upper * m.middle, dy=3.8)
         + m.vector(lip * m.lower * m.middle, dy=-4.2)
     )
-    for name, way in (("mouthLeft", 1.0), ("mouthRight", -1.0)):
+    for name, sideways in (("mouthLeft", 1.0), ("mouthRight", -1.0)):
         shift = np.clip(lip + around, 0, 1)
-        out[name] = np.stack([shift * 8.0 * way, shift * 0.0, -shift * 0.9], -1)
+        out[name] = np.stack([shift * 8.0 * sideways, shift * 0.0, -shift * 0.9], -1)
     out["jawForward"] = m.vector(smoothstep((-v[:, 1] - 52) / 40) * m.lower * smoothstep((v[:, 2] + 66) / 60), dz=6.0)
 
     # mouthClose undoes the lips' parting at jawOpen = 1, the jaw staying open.

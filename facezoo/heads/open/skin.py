@@ -7,6 +7,8 @@ apart where the spline lives and together where the face is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.interpolate import CubicSpline, RBFInterpolator
 from scipy.spatial import cKDTree
@@ -19,7 +21,7 @@ MOUTH_HALF_WIDTH = an.LIP_CORNER[0]
 MOUTH_OPENING = 5.5  # half height of the mouth's ellipse in the chart, mm
 
 
-def curve(points: list[tuple[float, ...]] | np.ndarray, n: int, closed_mirror: bool = False) -> np.ndarray:
+def curve(points: Sequence[Sequence[float]] | np.ndarray, n: int, closed_mirror: bool = False) -> np.ndarray:
     """Resample a polyline with a natural cubic spline at n points equally spaced along it."""
     p = np.asarray(points, float)
     knots = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(p, axis=0), axis=1))])
@@ -143,10 +145,10 @@ class Skin:
                 add(lip_curve(line, 10)[:-1], side)
         add(np.array([an.LIP_CORNER]))
         # Cranium, neck and back follow the loft: anchors with no displacement.
-        anchors = [(t, s) for s in np.linspace(6, 95, 6) for t in np.linspace(0, np.pi, 7)]
-        anchors += [(t, s) for s in np.linspace(115, 250, 8) for t in (1.75, 2.2, 2.7, 3.14)]
-        anchors += [(t, s) for s in np.linspace(272, self.loft.length, 6) for t in np.linspace(0, np.pi, 9)]
-        anchors = np.array(anchors)
+        places = [(t, s) for s in np.linspace(6, 95, 6) for t in np.linspace(0, np.pi, 7)]
+        places += [(t, s) for s in np.linspace(115, 250, 8) for t in (1.75, 2.2, 2.7, 3.14)]
+        places += [(t, s) for s in np.linspace(272, self.loft.length, 6) for t in np.linspace(0, np.pi, 9)]
+        anchors = np.array(places)
         charts.append(anchors)
         targets.append(self.loft(anchors[:, 0], anchors[:, 1]))
         return np.concatenate(charts), np.concatenate(targets)

@@ -45,8 +45,8 @@ def _ring_positions(chart: np.ndarray, kind: list[str], surface: np.ndarray) -> 
     table: dict[tuple[str, int], list[int]] = {}
     for i, k in enumerate(kind):
         if k != "skin":
-            part, ring, _ = k.split(":")
-            table.setdefault((part, int(ring)), []).append(i)
+            name, number, _ = k.split(":")
+            table.setdefault((name, int(number)), []).append(i)
     for ids in table.values():
         ids.sort(key=lambda i: cv.loop_index(kind[i]))
     skin_ids = np.array([k == "skin" or k.startswith("eye:0") for k in kind])

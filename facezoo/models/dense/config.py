@@ -29,7 +29,7 @@ class DenseConfig:
         pooling: ``"flatten"`` (1×1 convolution to ``neck_channels``, then all positions) or ``"avg"``.
         neck_channels: channels kept by ``"flatten"``.
         decoder: ``"mlp"`` (low-rank), ``"linear"`` (one matrix) or ``"spiral"`` (SpiralNet++ on the decimated mesh).
-        hidden: width of the hidden layer before the ``mlp`` and ``spiral`` decoders; 0 for none (always for ``linear``).
+        hidden: width of the layer before the ``mlp`` and ``spiral`` decoders; 0 for none (as for ``linear``).
         rank: bottleneck of the ``mlp`` decoder for coordinates.
         scale_rank: bottleneck of the ``mlp`` decoder for scales.
         spiral_channels: channels of the spiral decoder from the coarsest level to the finest.
@@ -85,9 +85,13 @@ class DenseConfig:
             if value not in known:
                 raise unknown_name(f"model.{kind}", value, known)
         if self.scale_channels not in (1, 2):
-            raise RecipeError(f"model.scale_channels={self.scale_channels}; expected 1 (per point) or 2 (per coordinate)")
+            raise RecipeError(
+                f"model.scale_channels={self.scale_channels}; expected 1 (per point) or 2 (per coordinate)"
+            )
         if len(self.widths) != len(self.depths):
-            raise RecipeError(f"model.widths={self.widths} and model.depths={self.depths} need one entry a stage each")
+            raise RecipeError(
+                f"model.widths={self.widths} and model.depths={self.depths} need one entry a stage each"
+            )
         if len(self.spiral_channels) != len(self.spiral_factors) + 1:
             raise RecipeError(
                 f"model.spiral_channels={self.spiral_channels} needs one entry more than model.spiral_factors="

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from facezoo.data.augment import CropBatch
-from facezoo.geometry.rotations import matrix_from_6d
 from facezoo.geometry.crop_pose import encode_pose
+from facezoo.geometry.rotations import matrix_from_6d
 from facezoo.losses import (
     RealNVP,
     gaussian_nll,
@@ -60,7 +60,9 @@ class DenseCriterion(nn.Module):
                     terms["direct"] = terms.get("direct", 0) + weight * w.direct * 100 * distance
         if w.vertex_edge:
             assert self.edges is not None
-            terms["vertex_edge"] = w.vertex_edge * 1e4 * vertex_edge_loss(output.points, batch.points, self.edges)
+            terms["vertex_edge"] = (
+                w.vertex_edge * 1e4 * vertex_edge_loss(output.points, batch.points, self.edges)
+            )
         return terms | self._head_terms(output, batch)
 
     def _likelihood(self, points: Tensor, log_sigma: Tensor, target: Tensor) -> Tensor:
@@ -86,7 +88,11 @@ class DenseCriterion(nn.Module):
         if w.jaw:
             terms["jaw"] = w.jaw * normalized_smooth_l1(output.jaw, batch.jaw, jaw_std)
         if w.rotation:
-            terms["rotation"] = w.rotation * rotation_loss(matrix_from_6d(output.rotation6d), matrix_from_6d(rotation6d))
+            terms["rotation"] = w.rotation * rotation_loss(
+                matrix_from_6d(output.rotation6d), matrix_from_6d(rotation6d)
+            )
         if w.placement:
-            terms["placement"] = w.placement * normalized_smooth_l1(output.placement, placement, placement_std)
+            terms["placement"] = w.placement * normalized_smooth_l1(
+                output.placement, placement, placement_std
+            )
         return terms

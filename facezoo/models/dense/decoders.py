@@ -76,7 +76,8 @@ class LowRankDecoder(nn.Module):
             return
         if basis.shape[0] > self.basis.in_features or basis.shape[1:] != mean.shape:
             raise InputError(
-                f"basis has shape {tuple(basis.shape)}; expected (K, {self.points}, 2) with K <= {self.basis.in_features}"
+                f"basis has shape {tuple(basis.shape)}; expected (K, {self.points}, 2), "
+                f"K <= {self.basis.in_features}"
             )
         self.basis.weight.normal_(std=float(basis.std()) * 0.01)
         self.basis.weight[:, : basis.shape[0]] = basis.flatten(1).mT

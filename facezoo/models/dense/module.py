@@ -29,14 +29,16 @@ class DenseModel(ZooModel):
     method: ClassVar[str] = "dense"
     config: DenseConfig
 
-    def __init__(self, config: DenseConfig, levels: SpiralLevels | None = None, pretrained: bool = False) -> None:
+    def __init__(
+        self, config: DenseConfig, levels: SpiralLevels | None = None, pretrained: bool = False
+    ) -> None:
         """Build the model; ``levels`` and ``pretrained`` as in :class:`DenseNet`."""
         super().__init__(config)
         self.net = DenseNet(config, levels, pretrained)
 
     @classmethod
     def for_training(cls, config: DenseConfig) -> DenseModel:
-        """Build an untrained model, with mesh tables and downloaded backbone weights where the configuration wants them."""
+        """Build an untrained model, with mesh tables and published backbone weights if configured."""
         levels = None
         if config.decoder == "spiral":
             from facezoo.models.dense.surface import spiral_levels
@@ -57,7 +59,7 @@ class DenseModel(ZooModel):
         return self.net(images)
 
     def to_image(self, points: Tensor, affine: Tensor) -> Tensor:
-        """Move points (B, N, 2) from crop units to pixels of the photo; ``affine`` (B, 2, 3) is photo to crop pixels."""
+        """Move points (B, N, 2) from crop units to photo pixels; ``affine`` (B, 2, 3) is photo to crop pixels."""
         return apply_affine((points + 0.5) * self.config.crop_size, invert_affine(affine))
 
     def sigma_pixels(self, log_sigma: Tensor, affine: Tensor) -> Tensor:
@@ -83,7 +85,10 @@ class DenseModel(ZooModel):
 
     def metrics(self) -> dict[str, Metric]:
         """Return NME of both 68-point sets and MLME of the dense points."""
-        from facezoo.metrics import MeanLandmarkError, NormalizedMeanError  # see base.py: predicting does without
+        from facezoo.metrics import (  # see base.py: predicting does without
+            MeanLandmarkError,
+            NormalizedMeanError,
+        )
 
         return {
             "nme68": NormalizedMeanError(),

@@ -60,7 +60,9 @@ class DenseNet(nn.Module):
     params_mean: Tensor
     params_std: Tensor
 
-    def __init__(self, config: DenseConfig, levels: SpiralLevels | None = None, pretrained: bool = False) -> None:
+    def __init__(
+        self, config: DenseConfig, levels: SpiralLevels | None = None, pretrained: bool = False
+    ) -> None:
         """Build the network.
 
         Args:
@@ -136,7 +138,9 @@ class DenseNet(nn.Module):
         n = self.points
         mean = statistics.points_mean
         if mean.shape != (n + 2 * LANDMARKS, 2):
-            raise InputError(f"statistics hold {tuple(mean.shape)} points; this network has {n} + 2 x {LANDMARKS}")
+            raise InputError(
+                f"statistics hold {tuple(mean.shape)} points; this network has {n} + 2 x {LANDMARKS}"
+            )
         sigma = torch.full((mean.shape[0], self.config.scale_channels), START_SIGMA)
         raw = torch.logit(sigma) if self.config.scale == "sigmoid" else sigma.log()
         basis = statistics.points_basis

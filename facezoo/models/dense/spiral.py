@@ -1,7 +1,7 @@
 """SpiralNet++ decoder: from a feature vector to per-vertex values on a mesh, coarse to fine.
 
-Source: Gong et al. 2019, "SpiralNet++"; parity pack ``spiral``. The index tables are stored with the weights, because the
-order of a ring depends on the mesh's connectivity and on the library that walked it.
+Source: Gong et al. 2019, "SpiralNet++"; parity pack ``spiral``. The index tables are stored with the weights, because
+the order of a ring depends on the mesh's connectivity and on the library that walked it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class MeshUpsample(nn.Module):
 class SpiralDecoder(nn.Module):
     """Linear to the coarsest mesh, then (upsample, spiral convolution, ELU) a level, then a last convolution."""
 
-    def __init__(self, features: int, channels: Sequence[int], channels_out: int, levels: SpiralLevels, coarsest: int) -> None:
+    def __init__(
+        self, features: int, channels: Sequence[int], channels_out: int, levels: SpiralLevels, coarsest: int
+    ) -> None:
         """Build the decoder.
 
         Args:
@@ -83,7 +85,9 @@ class SpiralDecoder(nn.Module):
         """
         super().__init__()
         if len(channels) != len(levels.spirals) + 1:
-            raise InputError(f"{len(channels)} channel counts for {len(levels.spirals)} mesh levels; one more is needed")
+            raise InputError(
+                f"{len(channels)} channel counts for {len(levels.spirals)} mesh levels; one more is needed"
+            )
         self.coarsest, self.width = coarsest, channels[0]
         self.expand = nn.Linear(features, coarsest * channels[0])
         nn.init.xavier_uniform_(self.expand.weight)
@@ -104,7 +108,7 @@ class SpiralDecoder(nn.Module):
 
 
 def empty_levels(sizes: Sequence[int], length: int) -> SpiralLevels:
-    """Return zero tables of the right shapes, to be filled by a checkpoint's buffers (``sizes`` from fine to coarse)."""
+    """Return zero tables of the right shapes, to be filled by a checkpoint (``sizes`` from fine to coarse)."""
     fine = list(sizes[:-1])
     return SpiralLevels(
         [torch.zeros(v, length, dtype=torch.long) for v in fine],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -62,7 +64,7 @@ def spiral_levels(config: DenseConfig) -> SpiralLevels:
     coarser = nested_subsets(vertices, faces, sizes[1:], mirror=None if mirror is None else mirror.numpy())
     levels = [(vertices, faces), *((vertices[coarser[n].kept], coarser[n].faces) for n in sizes[1:])]
     spirals, index, weight = [], [], []
-    for (fine, triangles), (coarse, coarse_triangles) in zip(levels[:-1], levels[1:], strict=True):
+    for (fine, triangles), (coarse, coarse_triangles) in pairwise(levels):
         spirals.append(torch.from_numpy(spiral_indices(fine, triangles, config.spiral_length)))
         up = upsampling(fine, coarse, coarse_triangles)
         index.append(torch.from_numpy(up.corners))
