@@ -110,10 +110,18 @@ _MODELS = (
             WeightSpec(
                 tag="open-v1",
                 head="open-v1",
-                sha256={"model.safetensors": "", "config.json": ""},
-                size=0,
+                sha256={
+                    "model.safetensors": "9d679f3e2f3bd20755f442182a9c1f6bf0c94227f73c91fcee164e57346a9763",
+                    "config.json": "36eee59a6ad5c09fbcea7003aaa542c2eb17936e5a2b2177aaf5f0651fe81ab6",
+                },
+                size=8728191,
                 licences=_OWN,
-                trained_on="synthetic people of the open head only; no photograph",
+                trained_on="20,000 synthetic people of the open head, 42 minutes on two CPU cores; no photograph",
+                metrics={
+                    "NME % aflw2000_9, original labels, true boxes": 4.42,
+                    "NME % dlib_18, contour, true boxes": 4.64,
+                    "NME % synthetic validation": 3.94,
+                },
             ),
         ),
     ),

@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -234,7 +234,8 @@ def _read(path: Path, depth: int = 0) -> DictConfig:
             f"{path} has a base of its own; one level of 'base:' is allowed, so that a run stays readable"
         )
     beside = path.parent / f"{base}.yaml"
-    return OmegaConf.merge(_read(beside if beside.is_file() else find_recipe(str(base)), depth + 1), values)  # type: ignore[return-value]
+    below = _read(beside if beside.is_file() else find_recipe(str(base)), depth + 1)
+    return cast(DictConfig, OmegaConf.merge(below, values))
 
 
 def _apply(values: DictConfig, override: str) -> None:
@@ -244,7 +245,7 @@ def _apply(values: DictConfig, override: str) -> None:
     if key in SHORT:
         key = f"{key}.{SHORT[key]}"
     try:
-        value = OmegaConf.create(f"v: {text}" if text else "v: ''")["v"]  # type: ignore[call-overload]
+        value = cast(DictConfig, OmegaConf.create(f"v: {text}" if text else "v: ''"))["v"]
         OmegaConf.update(values, key, value, merge=False)
     except Exception as error:
         raise RecipeError(f"override {override!r} cannot be applied: {error}") from error

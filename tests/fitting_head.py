@@ -45,7 +45,9 @@ def smooth_head(
     row = np.repeat(np.arange(5), 4)
     arrays = {
         "v_template": template.astype(np.float32),
-        "faces": np.stack([np.arange(vertices - 2), np.arange(1, vertices - 1), np.arange(2, vertices)], 1).astype(np.int32),
+        "faces": np.stack(
+            [np.arange(vertices - 2), np.arange(1, vertices - 1), np.arange(2, vertices)], 1
+        ).astype(np.int32),
         "shapedirs": np.concatenate([fields(identity, 0.006), expression_fields], 2).astype(np.float32),
         "posedirs": (fields(36, 0.004).transpose(2, 0, 1).reshape(36, -1)).astype(np.float32),
         "weights": weights.astype(np.float32),
@@ -79,7 +81,9 @@ def random_scene(
     )
     turn = axis_angle_to_matrix(normal(batch, 3) * torch.tensor([0.2, yaw, 0.2], dtype=F64))
     flip = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=F64))
-    t = torch.tensor([0.0, 0.0, 0.75], dtype=F64) + normal(batch, 3) * torch.tensor([0.05, 0.05, 0.08], dtype=F64)
+    t = torch.tensor([0.0, 0.0, 0.75], dtype=F64) + normal(batch, 3) * torch.tensor(
+        [0.05, 0.05, 0.08], dtype=F64
+    )
     k = Camera.default_K(480, 640, dtype=F64).expand(batch, 3, 3)
     return params.to(dtype), Camera(k, flip @ turn, t, (480, 640)).to(dtype)
 

@@ -30,7 +30,9 @@ def scene(**options) -> tuple[HeadObjective, Unknowns]:
     problem = fit_problem(head, IDS, dtype=F64)
     n = problem.n_coefficients + 4
     centre = camera.K[:, None, :2, 2]
-    focal = camera.K[:, :2, :2] + torch.tensor([[0.0, 3.0], [1.0, 0.0]], dtype=F64)  # skew, as a rotated crop has
+    focal = camera.K[:, :2, :2] + torch.tensor(
+        [[0.0, 3.0], [1.0, 0.0]], dtype=F64
+    )  # skew, as a rotated crop has
     seen = Observations(
         points=(project(head, params, camera)[:, IDS] - centre + 2 * normal(BATCH, len(IDS), 2)).mT,
         weight=torch.rand(BATCH, 2, len(IDS), generator=g, dtype=F64) * (torch.arange(len(IDS)) != 4),
@@ -70,7 +72,7 @@ def test_jacobian_equals_autograd(rigid: bool, focal: bool):
     zero = torch.zeros(BATCH, objective.n_unknowns, dtype=F64)
     weight = objective.seen.weight.sqrt()
     # members are independent, so the derivative of the batch's sum by one step is each member's own
-    expected = torch.func.jacfwd(lambda s: (along(objective, state, zero + s).error * weight))(zero[0])
+    expected = torch.func.jacfwd(lambda s: along(objective, state, zero + s).error * weight)(zero[0])
     ours = objective.jacobian(objective.evaluate(state))
     torch.testing.assert_close(ours.transpose(1, 2), expected, atol=1e-9, rtol=1e-10)
 
@@ -121,7 +123,9 @@ def test_jaw_rotation_and_its_derivative(size: float):
     v = size * torch.tensor([[0.6, 0.0, -0.8], [1.0, 0.0, 0.0]], dtype=F64)
     turn, turns = jaw_rotation(v)
     torch.testing.assert_close(turn + torch.eye(3, dtype=F64), axis_angle_to_matrix(v), atol=1e-12, rtol=0)
-    expected = torch.stack([torch.func.jacfwd(axis_angle_to_matrix)(row) for row in v])  # (2, 3, 3, component)
+    expected = torch.stack(
+        [torch.func.jacfwd(axis_angle_to_matrix)(row) for row in v]
+    )  # (2, 3, 3, component)
     torch.testing.assert_close(turns.view(2, 3, 3, 3), expected.permute(0, 3, 1, 2), atol=1e-12, rtol=0)
 
 
@@ -129,7 +133,9 @@ def test_small_rotation_is_a_rotation_with_the_right_tangent():
     step = torch.tensor([[0.3, -0.2, 0.1]], dtype=F64)
     r = small_rotation(step)
     torch.testing.assert_close(r @ r.mT, torch.eye(3, dtype=F64)[None])
-    torch.testing.assert_close(small_rotation(1e-4 * step), axis_angle_to_matrix(1e-4 * step), atol=1e-13, rtol=0)
+    torch.testing.assert_close(
+        small_rotation(1e-4 * step), axis_angle_to_matrix(1e-4 * step), atol=1e-13, rtol=0
+    )
 
 
 @pytest.mark.parametrize("kind", ["none", "huber", "geman-mcclure"])
@@ -151,10 +157,14 @@ def test_problems_are_kept_and_follow_the_head():
     head.shapedirs.mul_(2)
     torch.testing.assert_close(fit_problem(head, IDS).by_vertex, 2 * problem.by_vertex)
     few = fit_problem(head, IDS, n_identity=2, n_expression=3)
-    torch.testing.assert_close(few.by_vertex, torch.cat((2 * problem.by_vertex[..., :2], 2 * problem.by_vertex[..., 8:11]), 2))
+    torch.testing.assert_close(
+        few.by_vertex, torch.cat((2 * problem.by_vertex[..., :2], 2 * problem.by_vertex[..., 8:11]), 2)
+    )
 
 
-@pytest.mark.parametrize("ids", [torch.tensor([0, 500]), torch.tensor([-1]), torch.zeros(2, 2).long(), torch.zeros(3)])
+@pytest.mark.parametrize(
+    "ids", [torch.tensor([0, 500]), torch.tensor([-1]), torch.zeros(2, 2).long(), torch.zeros(3)]
+)
 def test_bad_vertex_ids(ids: Tensor):
     with pytest.raises(InputError, match="vertex_ids"):
         fit_problem(smooth_head(), ids)
@@ -163,5 +173,3 @@ def test_bad_vertex_ids(ids: Tensor):
 def test_too_many_coefficients():
     with pytest.raises(InputError, match=r"n_identity must be in 0\.\.8"):
         fit_problem(smooth_head(), IDS, n_identity=9)
-
-

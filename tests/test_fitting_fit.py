@@ -1,4 +1,4 @@
-"""fit: the true minimum (SciPy), recovery, invariances, batches, warm starts, covariance, bounds, outliers, bad input."""
+"""fit: SciPy's minimum, recovery, invariances, batches, warm starts, covariance, bounds, outliers, bad input."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def vector(result) -> Tensor:
     return torch.cat((p.identity, p.expression, p.jaw, result.R.flatten(1), result.t), 1)
 
 
-def scipy_fit(head, points: Tensor, weight: Tensor, camera: Camera, start: np.ndarray, bounded: bool) -> tuple[np.ndarray, float]:
+def scipy_fit(
+    head, points: Tensor, weight: Tensor, camera: Camera, start: np.ndarray, bounded: bool
+) -> tuple[np.ndarray, float]:
     """Minimise the same cost with SciPy, over FLAME's own forward pass and finite differences of its residuals."""
     twin = head.shared_copy().double()
     n, e = head.n_identity, head.n_expression
@@ -73,7 +75,9 @@ def test_reaches_scipys_minimum(bounded: bool):
     np.testing.assert_allclose(found.numpy(), x[:-6], atol=2e-3)
     if bounded:
         assert bool(((expression >= 0) & (expression <= 1)).all())
-        assert int((expression == 0).sum()) == 3 and int((expression == 1).sum()) == 1  # exactly, no barrier's margin
+        assert (
+            int((expression == 0).sum()) == 3 and int((expression == 1).sum()) == 1
+        )  # exactly, no barrier's margin
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
@@ -95,7 +99,16 @@ def test_focal_length_is_found_from_perspective():
     head, _, camera, points = noisy(3, 0.0)
     wrong = camera.K * torch.tensor([1.3, 1.3, 1.0], dtype=F64)[:, None]
     wrong[:, :2, 2] = camera.K[:, :2, 2]
-    found = fit(head, points, 0.1, ALL, wrong, prior=Prior(focal_sigma=10.0, weight=1e-6), focal="estimate", tolerance=1e-13)
+    found = fit(
+        head,
+        points,
+        0.1,
+        ALL,
+        wrong,
+        prior=Prior(focal_sigma=10.0, weight=1e-6),
+        focal="estimate",
+        tolerance=1e-13,
+    )
     torch.testing.assert_close(found.K, camera.K, rtol=1e-3, atol=0)
     torch.testing.assert_close(found.focal_scale, torch.full((3,), 1 / 1.3, dtype=F64), rtol=1e-3, atol=0)
     kept = fit(head, points, 0.1, ALL, wrong)
@@ -148,7 +161,9 @@ def test_float32_reaches_the_float64_minimum():
     single = fit(head, points.float(), 1.0, ALL, camera.K.float())
     torch.testing.assert_close(single.cost.double(), exact.cost, rtol=1e-4, atol=0)
     spread = exact.covariance.diagonal(dim1=1, dim2=2).sqrt()[:, : 8 + 5]
-    miss = torch.cat((single.params.identity, single.params.expression), 1).double() - vector(exact)[:, : 8 + 5]
+    miss = (
+        torch.cat((single.params.identity, single.params.expression), 1).double() - vector(exact)[:, : 8 + 5]
+    )
     assert float((miss / spread).abs().max()) < 0.05
 
 
@@ -172,7 +187,9 @@ def test_covariance_is_the_spread_of_the_error():
     head = smooth_head(60, 4, 3, seed=2)
     draws, sigma = 400, 1.5
     params, camera = random_scene(head, draws, seed=3, yaw=0.0)
-    camera = Camera(camera.K, camera.R[:1].expand(draws, 3, 3), camera.t[:1].expand(draws, 3), camera.image_size)
+    camera = Camera(
+        camera.K, camera.R[:1].expand(draws, 3, 3), camera.t[:1].expand(draws, 3), camera.image_size
+    )
     g = torch.Generator().manual_seed(4)
     points = project(head, params, camera) + sigma * torch.randn(draws, 60, 2, generator=g, dtype=F64)
     found = fit(head, points, sigma, torch.arange(60), camera.K)
@@ -185,7 +202,11 @@ def test_covariance_is_the_spread_of_the_error():
         ),
         1,
     )
-    keep = [i for name in ("identity", "expression", "jaw", "translation") for i in range(*found.layout[name].indices(99))]
+    keep = [
+        i
+        for name in ("identity", "expression", "jaw", "translation")
+        for i in range(*found.layout[name].indices(99))
+    ]
     expected = found.covariance.diagonal(dim1=1, dim2=2)[:, keep].mean(0)
     ratio = errors.square().mean(0) / expected
     assert float(ratio.min()) > 0.7 and float(ratio.max()) < 1.3
@@ -193,7 +214,9 @@ def test_covariance_is_the_spread_of_the_error():
 
 def test_sigma_of_each_coordinate_counts():
     head, _, camera, points = noisy(1, 0.0)
-    wrong = points + torch.tensor([0.0, 30.0], dtype=F64) * (ALL % 2)[:, None]  # y of every second point is off
+    wrong = (
+        points + torch.tensor([0.0, 30.0], dtype=F64) * (ALL % 2)[:, None]
+    )  # y of every second point is off
     sigma = torch.ones(1, 120, 2, dtype=F64)
     sigma[:, 1::2, 1] = 1e4
     found = fit(head, wrong, sigma, ALL, camera.K, prior=FREE)
@@ -213,7 +236,9 @@ def test_the_initial_pose_serves_any_orientation(yaw: float, roll: float):
     assert float(geodesic_angle(found_r, r)) < 0.02
     torch.testing.assert_close(found_t, t, atol=0.02, rtol=0)
     camera = Camera(Camera.default_K(480, 640, dtype=F64), r, t, (480, 640))
-    rigid = fit(head, camera.project(head.v_template.double()), 1.0, ALL, camera.K, rigid=True, tolerance=1e-12)
+    rigid = fit(
+        head, camera.project(head.v_template.double()), 1.0, ALL, camera.K, rigid=True, tolerance=1e-12
+    )
     assert float(geodesic_angle(rigid.R, r)) < 1e-6 and bool((rigid.params.identity == 0).all())
     assert list(rigid.layout) == ["rotation", "translation"] and rigid.precision.shape == (1, 6, 6)
 
@@ -279,34 +304,39 @@ def test_useless_points_are_ignored():
     torch.testing.assert_close(vector(found), vector(reference), atol=1e-9, rtol=0)
     sigma = torch.ones(1, 120, dtype=F64)
     sigma[0, :30] = torch.inf
-    torch.testing.assert_close(vector(fit(head, points, sigma, ALL, camera.K)), vector(reference), atol=1e-9, rtol=0)
+    torch.testing.assert_close(
+        vector(fit(head, points, sigma, ALL, camera.K)), vector(reference), atol=1e-9, rtol=0
+    )
 
 
 BAD = {
-    "few usable points": (dict(confidence=torch.zeros(2, 120)), "fewer than 6 usable points"),
-    "all NaN": (dict(points2d=torch.full((2, 120, 2), torch.nan)), "fewer than 6 usable points"),
-    "one point": (dict(points2d=torch.full((2, 120, 2), 100.0)), "coincide"),
-    "no batch": (dict(points2d=torch.zeros(120, 2)), r"\(B, N, 2\)"),
-    "integers": (dict(points2d=torch.zeros(2, 120, 2).long()), r"\(B, N, 2\)"),
-    "ids": (dict(vertex_ids=torch.arange(7)), "120 points need vertex_ids"),
-    "unknown vertex": (dict(vertex_ids=ALL + 1), r"must be in 0\.\.119"),
-    "zero sigma": (dict(sigma=0.0), "sigma must be positive"),
-    "sigma shape": (dict(sigma=torch.ones(2, 7)), "sigma must be a number"),
-    "negative confidence": (dict(confidence=-torch.ones(2, 120)), "must not be negative"),
-    "confidence shape": (dict(confidence=torch.ones(120)), "confidence must have shape"),
-    "K shape": (dict(K=torch.eye(4)), "K must be"),
-    "K zero": (dict(K=torch.zeros(3, 3)), "non-zero focal"),
-    "K NaN": (dict(K=torch.full((3, 3), torch.nan)), "K must be finite"),
-    "loss": (dict(robust="hubert"), "Did you mean 'huber'"),
-    "loss scale": (dict(robust_scale=0.0), "robust_scale"),
-    "focal": (dict(focal="free"), "focal must be"),
-    "subset": (dict(subset=403), "unknown vertex subset '403'"),
-    "prior width": (dict(prior=Prior(identity_sigma=0.0)), "prior standard deviations"),
-    "prior size": (dict(prior=Prior(mean=HeadParams(identity=torch.zeros(2, 50)))), "identity must be"),
-    "start NaN": (dict(init=FitState(HeadParams(jaw=torch.full((2, 3), torch.nan)))), "NaN"),
-    "start behind": (dict(init=FitState(HeadParams(), torch.eye(3).expand(2, 3, 3), -torch.ones(2, 3))), "in front"),
-    "start shape": (dict(init=FitState(HeadParams(), torch.eye(3)[None], torch.ones(1, 3))), r"init\.R"),
-    "iterations": (dict(iterations=0), "iterations"),
+    "few usable points": ({"confidence": torch.zeros(2, 120)}, "fewer than 6 usable points"),
+    "all NaN": ({"points2d": torch.full((2, 120, 2), torch.nan)}, "fewer than 6 usable points"),
+    "one point": ({"points2d": torch.full((2, 120, 2), 100.0)}, "coincide"),
+    "no batch": ({"points2d": torch.zeros(120, 2)}, r"\(B, N, 2\)"),
+    "integers": ({"points2d": torch.zeros(2, 120, 2).long()}, r"\(B, N, 2\)"),
+    "ids": ({"vertex_ids": torch.arange(7)}, "120 points need vertex_ids"),
+    "unknown vertex": ({"vertex_ids": ALL + 1}, r"must be in 0\.\.119"),
+    "zero sigma": ({"sigma": 0.0}, "sigma must be positive"),
+    "sigma shape": ({"sigma": torch.ones(2, 7)}, "sigma must be a number"),
+    "negative confidence": ({"confidence": -torch.ones(2, 120)}, "must not be negative"),
+    "confidence shape": ({"confidence": torch.ones(120)}, "confidence must have shape"),
+    "K shape": ({"K": torch.eye(4)}, "K must be"),
+    "K zero": ({"K": torch.zeros(3, 3)}, "non-zero focal"),
+    "K NaN": ({"K": torch.full((3, 3), torch.nan)}, "K must be finite"),
+    "loss": ({"robust": "hubert"}, "Did you mean 'huber'"),
+    "loss scale": ({"robust_scale": 0.0}, "robust_scale"),
+    "focal": ({"focal": "free"}, "focal must be"),
+    "subset": ({"subset": 403}, "unknown vertex subset '403'"),
+    "prior width": ({"prior": Prior(identity_sigma=0.0)}, "prior standard deviations"),
+    "prior size": ({"prior": Prior(mean=HeadParams(identity=torch.zeros(2, 50)))}, "identity must be"),
+    "start NaN": ({"init": FitState(HeadParams(jaw=torch.full((2, 3), torch.nan)))}, "NaN"),
+    "start behind": (
+        {"init": FitState(HeadParams(), torch.eye(3).expand(2, 3, 3), -torch.ones(2, 3))},
+        "in front",
+    ),
+    "start shape": ({"init": FitState(HeadParams(), torch.eye(3)[None], torch.ones(1, 3))}, r"init\.R"),
+    "iterations": ({"iterations": 0}, "iterations"),
 }
 
 

@@ -61,25 +61,39 @@ def test_finds_the_bottom_of_the_valley_for_every_member():
     torch.testing.assert_close(best.at.cost, torch.zeros(9, dtype=F64), atol=1e-12, rtol=0)
     for i in range(9):  # each member ran as if alone
         alone = minimise(Rosenbrock(a[i : i + 1]), Point(start.x[:1]), iterations=200, tolerance=1e-14)
-        assert int(alone.iterations) == int(best.iterations[i]) and int(alone.hessians) == int(best.hessians[i])
+        assert int(alone.iterations) == int(best.iterations[i]) and int(alone.hessians) == int(
+            best.hessians[i]
+        )
         torch.testing.assert_close(alone.state.x[0], best.state.x[i], atol=1e-14, rtol=0)
 
 
 def test_hessians_are_saved_near_the_minimum():
     objective = Rosenbrock(torch.ones(1, dtype=F64))
     best = minimise(objective, Point(torch.full((1, 2), 1.05, dtype=F64)), iterations=50, tolerance=1e-12)
-    assert bool(best.converged) and int(best.hessians) < int(best.iterations) and objective.hessians == int(best.hessians)
+    assert (
+        bool(best.converged)
+        and int(best.hessians) < int(best.iterations)
+        and objective.hessians == int(best.hessians)
+    )
 
 
 def test_iterations_run_out_without_a_claim():
-    best = minimise(Rosenbrock(torch.ones(1, dtype=F64)), Point(torch.tensor([[-1.2, 1.0]], dtype=F64)), iterations=2, tolerance=1e-12)
+    best = minimise(
+        Rosenbrock(torch.ones(1, dtype=F64)),
+        Point(torch.tensor([[-1.2, 1.0]], dtype=F64)),
+        iterations=2,
+        tolerance=1e-12,
+    )
     assert not bool(best.converged) and int(best.iterations) == 2
 
 
 def test_bounds_hold_and_the_rest_is_at_its_minimum():
     # x may not reach a = 2: at x = 1 the valley's floor is y = 1, which is inside
     best = minimise(
-        Rosenbrock(torch.tensor([2.0], dtype=F64), -1.5, 1.0), Point(torch.full((1, 2), -1.0, dtype=F64)), iterations=100, tolerance=1e-12
+        Rosenbrock(torch.tensor([2.0], dtype=F64), -1.5, 1.0),
+        Point(torch.full((1, 2), -1.0, dtype=F64)),
+        iterations=100,
+        tolerance=1e-12,
     )
     assert bool(best.converged)
     torch.testing.assert_close(best.state.x, torch.ones(1, 2, dtype=F64), atol=1e-6, rtol=0)
@@ -99,7 +113,9 @@ def test_bounded_step_solves_the_quadratic_program():
     assert bool(((step >= low - 1e-12) & (step <= high + 1e-12)).all())
     optimal = 0
     for i in range(20):
-        best = lsq_linear(a[i].numpy(), -target[i].numpy(), (low[i].numpy() - 1e-12, high[i].numpy()), tol=1e-14)
+        best = lsq_linear(
+            a[i].numpy(), -target[i].numpy(), (low[i].numpy() - 1e-12, high[i].numpy()), tol=1e-14
+        )
         reached = 0.5 * (a[i] @ step[i] + target[i]).square().sum()
         assert float(reached) <= float(0.5 * target[i].square().sum())
         assert float(decrease[i]) == pytest.approx(float(0.5 * target[i].square().sum() - reached))

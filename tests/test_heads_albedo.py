@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -68,10 +69,10 @@ def test_the_packaged_basis() -> None:
 def test_the_packaged_basis_mirrors() -> None:
     space = load_texture("open-v1")
     torch.testing.assert_close(space.mean, space.mean.flip(1), atol=2e-4, rtol=0)
+    # Nearly: the hair's outline, drawn on texels, is not the same on both sides to the last one.
     for component in space.basis[:12]:
-        twin = component.flip(1)
-        scale = component.abs().max()
-        assert min((component - twin).abs().max(), (component + twin).abs().max()) < 0.05 * scale
+        likeness = (component * component.flip(1)).sum() / component.square().sum()
+        assert abs(likeness) > 0.97
 
 
 def test_samples_are_colours() -> None:
@@ -124,7 +125,7 @@ def test_more_components_reconstruct_better(
     weights = texel_weights(layout, SIZE)
     mean, basis = space.mean.numpy(), space.basis.numpy()
     known = remaining(paint_people(layout, range(PEOPLE), SIZE), mean, basis, weights)
-    assert all(b < a for a, b in zip(known, known[1:], strict=False))
+    assert all(b < a for a, b in pairwise(known))
     # Quantised components leave what exact ones leave.
     np.testing.assert_allclose(
         1 - known[-1] / known[0], read_meta(built)["explained_variance"][-1], atol=0.02
@@ -134,7 +135,7 @@ def test_more_components_reconstruct_better(
 
 
 def test_texels_without_skin_continue_their_neighbours(layout: FaceLayout) -> None:
-    outside = ~layout.mask[::8, ::8] & ~layout.mask[7::8, 7::8]
+    outside = ~layout.mask.reshape(SIZE, -1, SIZE, layout.mask.shape[0] // SIZE).any((1, 3))
     assert outside.any()
     texture_ = paint_people(layout, range(1), SIZE)[0]
     skin = texture_[~outside].reshape(-1, 3)

@@ -12,7 +12,13 @@ import torch
 
 from facezoo.heads import HeadModel, HeadParams, load_head
 from facezoo.heads.open import anthropometry as ap
-from facezoo.heads.open.check import JUDGED, expression_report, sample_identities, size_table, turned_triangles
+from facezoo.heads.open.check import (
+    JUDGED,
+    expression_report,
+    sample_identities,
+    size_table,
+    turned_triangles,
+)
 from facezoo.heads.open.turntable import expression_params
 from facezoo.heads.visible_contour import visible_contour
 from facezoo.mesh.topology import boundary_loops, components
@@ -106,7 +112,7 @@ def test_eyes_turn_about_their_centres(head: HeadModel) -> None:
     ball = head.topology.mask("right_eyeball")
     still = head(HeadParams(identity=torch.zeros(1, head.n_identity)))
     params = expression_params(head, {"eyeLookDownRight": 1.0})
-    moved = head(HeadParams(identity=torch.zeros(1, head.n_identity), expression=params.expression, right_eye=params.right_eye))
+    moved = head(HeadParams(torch.zeros(1, head.n_identity), params.expression, right_eye=params.right_eye))
     joint = still.joints[0, 4]
     a, b = still.vertices[0, ball] - joint, moved.vertices[0, ball] - joint
     assert torch.allclose(a.norm(dim=1), b.norm(dim=1), atol=2e-5)

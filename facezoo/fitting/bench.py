@@ -33,7 +33,8 @@ def bench_fit(
 ) -> dict[str, Any]:
     """Time :func:`fit` with all unknowns on noisy projections of random faces, pose and shape unknown.
 
-    Every face is fitted ``repeats`` times; the best of these counts, as whatever else the machine does can only add.
+    Every face is fitted ``repeats`` times; the best of these counts, as whatever else the machine does can
+    only add.
 
     Args:
         subsets: numbers of points, named subsets of the head.
@@ -45,10 +46,10 @@ def bench_fit(
         noise: standard deviation of the points in pixels; faces are about 150 pixels high.
 
     Returns:
-        Settings (``head``, ``unknowns``, ``batch``, ``threads``, ...) and ``rows``, one a subset: ``ms`` a face (mean
-        over faces), ``ms_warm`` from a solution of slightly different points, ``iterations`` and ``warm_iterations``,
-        ``converged`` (share), ``rms_px`` (distance of points from projections), ``error_px`` (of projections from the
-        noise-free points) and ``cost``.
+        Settings (``head``, ``unknowns``, ``batch``, ``threads``, ...) and ``rows``, one a subset: ``ms`` a
+        face (mean over faces), ``ms_warm`` from a solution of slightly different points, ``iterations`` and
+        ``warm_iterations``, ``converged`` (share), ``rms_px`` (distance of points from projections),
+        ``error_px`` (of projections from the noise-free points) and ``cost``.
 
     Raises:
         InputError: counts below one.
@@ -118,7 +119,9 @@ def _measure(
     runs: list[dict[str, Tensor | float]] = []
     for start in range(0, len(seen), batch):
         part = slice(start, start + batch)
-        cold, now = _best(lambda part=part: fit(head, seen[part], noise, ids, camera.K[part]), repeats, seen.device)
+        cold, now = _best(
+            lambda part=part: fit(head, seen[part], noise, ids, camera.K[part]), repeats, seen.device
+        )
         state = cold.state()
         warm, later = _best(
             lambda part=part, state=state: fit(head, other[part], noise, ids, camera.K[part], init=state),
@@ -138,7 +141,9 @@ def _measure(
                 "cost": cold.cost,
             }
         )
-    mean = {name: float(torch.stack([torch.as_tensor(r[name]).mean() for r in runs]).mean()) for name in runs[0]}
+    mean = {
+        name: float(torch.stack([torch.as_tensor(r[name]).mean() for r in runs]).mean()) for name in runs[0]
+    }
     return {"points": size, **mean}
 
 

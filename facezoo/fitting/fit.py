@@ -45,15 +45,16 @@ def fit(
 ) -> FitResult:
     """Fit a head and a camera to 2D points of its vertices, a batch of faces at once.
 
-    Minimises ½ Σ p |projection - point|² / σ² plus Gaussian priors over identity, expression, jaw, pose and, if asked,
-    focal length; the neck and the eyes stay at rest. First the pose alone (from the points, without a guess), then
-    everything, by Levenberg-Marquardt with analytic derivatives. Runs on the points' device and in their precision.
+    Minimises ½ Σ p |projection - point|² / σ² plus Gaussian priors over identity, expression, jaw, pose and,
+    if asked, focal length; the neck and the eyes stay at rest. First the pose alone (from the points, without
+    a guess), then everything, by Levenberg-Marquardt with analytic derivatives. Runs on the points' device
+    and in their precision.
 
     Args:
         head: the head.
         points2d: (B, N, 2) pixels. Points with NaN or infinity are ignored.
-        sigma: (B, N) or (B, N, 2) standard deviations in pixels, a number, or None for one pixel. Points whose sigma
-            is NaN or infinite are ignored.
+        sigma: (B, N) or (B, N, 2) standard deviations in pixels, a number, or None for one pixel. Points
+            whose sigma is NaN or infinite are ignored.
         vertex_ids: (N,) vertices of the head that the points belong to.
         K: (3, 3) or (B, 3, 3) intrinsics in the same pixels.
         confidence: (B, N) >= 0, multiplies a point's squared error; zero or NaN ignores the point.
@@ -67,8 +68,8 @@ def fit(
         rigid: only find the pose (and focal length); coefficients stay at ``init`` or the prior's mean.
         n_identity, n_expression: use only the first coefficients.
         iterations: most steps of the last stage.
-        tolerance: stop when the predicted decrease of the cost is below this part of it; default 1e-5 in float32,
-            where rounding of the cost begins, 1e-9 in float64.
+        tolerance: stop when the predicted decrease of the cost is below this part of it; default 1e-5 in
+            float32, where rounding of the cost begins, 1e-9 in float64.
 
     Returns:
         The fits, in the order of the batch.
@@ -127,7 +128,12 @@ def _observed(
     min_confidence: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Check the observations; return points and weights (B, N, 2), zero weight = ignored, and the ids."""
-    if points2d.dim() != 3 or points2d.shape[-1] != 2 or not len(points2d) or not points2d.is_floating_point():
+    if (
+        points2d.dim() != 3
+        or points2d.shape[-1] != 2
+        or not len(points2d)
+        or not points2d.is_floating_point()
+    ):
         raise InputError(
             f"points2d must be floats (B, N, 2) with B >= 1, got {points2d.dtype} {tuple(points2d.shape)}."
         )
@@ -139,7 +145,9 @@ def _observed(
     if spread.dim() == 2:
         spread = spread[..., None]
     if spread.dim() not in (0, 3) or (spread.dim() == 3 and spread.shape[:2] != (batch, n)):
-        raise InputError(f"sigma must be a number, ({batch}, {n}) or ({batch}, {n}, 2), got {tuple(spread.shape)}.")
+        raise InputError(
+            f"sigma must be a number, ({batch}, {n}) or ({batch}, {n}, 2), got {tuple(spread.shape)}."
+        )
     if bool((spread <= 0).any()):
         raise InputError("sigma must be positive pixels; use confidence=0 to ignore a point.")
     weight = spread.square().reciprocal().expand(batch, n, 2)
@@ -220,7 +228,11 @@ def _start(
     """Return the first state, and whether its pose was given."""
     values, n = seen.mean.clone(), problem.n_coefficients
     if init is not None:
-        _fill(values, init.params, {"identity": problem.n_identity, "expression": problem.n_expression, "jaw": 3})
+        _fill(
+            values,
+            init.params,
+            {"identity": problem.n_identity, "expression": problem.n_expression, "jaw": 3},
+        )
         if init.focal_scale is not None:
             values[:, -1] = init.focal_scale.detach().to(values).log()
     if problem.lower is not None:

@@ -10,13 +10,15 @@ from facezoo.errors import InputError
 _PASSES, _ROBUST_PASSES = 3, 10
 
 
-def initial_pose(vertices: Tensor, rays: Tensor, weight: Tensor, *, robust: bool = False) -> tuple[Tensor, Tensor]:
+def initial_pose(
+    vertices: Tensor, rays: Tensor, weight: Tensor, *, robust: bool = False
+) -> tuple[Tensor, Tensor]:
     """Find rotation and translation from 3D-2D pairs, for any orientation of the head.
 
-    The affine camera that maps vertices to rays is a linear least-squares problem; its two rows, made orthonormal, are
-    the rotation, their length is focal length over depth. POSIT (DeMenthon & Davis 1995) then corrects the rays for
-    the depth of each vertex and repeats, which leads to the perspective solution. Points on a plane leave the sign of
-    the tilt open; a head is not one.
+    The affine camera that maps vertices to rays is a linear least-squares problem; its two rows, made
+    orthonormal, are the rotation, their length is focal length over depth. POSIT (DeMenthon & Davis 1995)
+    then corrects the rays for the depth of each vertex and repeats, which leads to the perspective solution.
+    Points on a plane leave the sign of the tilt open; a head is not one.
 
     Args:
         vertices: (B, 3, N) head frame, metres.

@@ -32,8 +32,8 @@ def _constants(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
 def jaw_rotation(v: Tensor) -> tuple[Tensor, Tensor]:
     """Return R - I and ∂R/∂v for R = exp([v]×) = I + a [v]× + b [v]×² (Rodrigues).
 
-    a and b are evaluated as power series of |v|², which has no special case at zero. 13 terms are exact to 1e-13 up
-    to half a turn, far beyond any jaw.
+    a and b are evaluated as power series of |v|², which has no special case at zero. 13 terms are exact to
+    1e-13 up to half a turn, far beyond any jaw.
 
     Args:
         v: (B, 3) axis-angle, radians.

@@ -2,13 +2,17 @@
 
 Three things set it apart from the textbook:
 
-* The Hessian, by far the dearest part, is kept for the last steps: once a step moved the unknowns by no more than a few
-  posterior standard deviations, the exact gradient with the old Hessian leads to the same minimum (chord steps).
-* It stops by the predicted decrease of the cost, not by step size: when the next step cannot change the cost by more
+* The Hessian, by far the dearest part, is kept for the last steps: once a step moved the unknowns by no more
+than a few
+  posterior standard deviations, the exact gradient with the old Hessian leads to the same minimum (chord
+  steps).
+* It stops by the predicted decrease of the cost, not by step size: when the next step cannot change the cost
+by more
   than a given part, the unknowns are within that many posterior standard deviations, whatever their units.
-* Bounds are an active set (projected Newton, Bertsekas 1982): unknowns at a bound that want to leave stay out of the
-  linear system, those that hit one on the way are fixed there and the rest is solved again. Unlike a barrier this
-  reaches exact zeros, keeps a warm start valid and costs nothing where no bound is touched.
+* Bounds are an active set (projected Newton, Bertsekas 1982): unknowns at a bound that want to leave stay out
+of the
+  linear system, those that hit one on the way are fixed there and the rest is solved again. Unlike a barrier
+  this reaches exact zeros, keeps a warm start valid and costs nothing where no bound is touched.
 
 Tensors carry the heavy work of the whole batch; the decisions about each member are plain numbers in Python.
 """
@@ -23,8 +27,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-# Damping is relative to the Hessian scaled to a unit diagonal. It starts so low that a well-behaved problem takes plain
-# Gauss-Newton steps; the first failure raises it to a level that shortens steps along the weak directions.
+# Damping is relative to the Hessian scaled to a unit diagonal. It starts so low that a well-behaved problem
+# takes plain Gauss-Newton steps; the first failure raises it to a level that shortens steps along the weak
+# directions.
 _FIRST_DAMPING, _RAISED_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-6, 1e-4, 1e-9, 1e8
 _BOUND_PASSES = 6
 _WALL = 1e12  # on the unit diagonal: holds a fixed unknown in place to twelve digits
@@ -92,7 +97,9 @@ class _Member:
     iterations: int = 0
     converged: bool = False
 
-    def judge(self, before: float, after: float, decrease: float, tolerance: float, noise: float) -> tuple[bool, bool]:
+    def judge(
+        self, before: float, after: float, decrease: float, tolerance: float, noise: float
+    ) -> tuple[bool, bool]:
         """Take note of a tried step; return whether it is taken and whether the member is finished."""
         self.iterations += 1
         actual = before - after
@@ -120,7 +127,8 @@ def minimise(objective: Objective, state: Any, *, iterations: int, tolerance: fl
         objective: what to minimise.
         state: where to start, a NamedTuple of tensors (B, ...).
         iterations: most steps to try for a member, at least one.
-        tolerance: stop when the predicted decrease of the cost is below this part of the cost (or of one, when the
+        tolerance: stop when the predicted decrease of the cost is below this part of the cost (or of one,
+            when the
             cost is below one: a χ² smaller than that means nothing).
 
     Returns:
@@ -131,7 +139,7 @@ def minimise(objective: Objective, state: Any, *, iterations: int, tolerance: fl
     before = like.tolist()
     size, noise = len(before), _NOISE.get(like.dtype, 1e-5)
     members, rows, hessian = [_Member(row) for row in range(size)], None, None
-    finished: list[tuple[list[_Member], Any, Any, Tensor]] = []
+    finished: list[tuple[list[_Member], Any, Any, Any]] = []
     for _ in range(iterations):
         wanted = [m.stale and m.previous > _CHORD_GAIN for m in members]
         hessian = _refresh(objective, members, wanted, hessian, at, rows)
@@ -146,7 +154,8 @@ def minimise(objective: Objective, state: Any, *, iterations: int, tolerance: fl
         tried = objective.evaluate(trial, rows)
         predicted, after = torch.stack((decrease, tried.cost)).tolist()
         verdicts = [
-            m.judge(b, a, p, tolerance, noise) for m, b, a, p in zip(members, before, after, predicted, strict=True)
+            m.judge(b, a, p, tolerance, noise)
+            for m, b, a, p in zip(members, before, after, predicted, strict=True)
         ]
         better = [taken for taken, _ in verdicts]
         state, at = _choose(better, trial, state), _choose(better, tried, at)
@@ -201,8 +210,8 @@ def solve_step(
 ) -> tuple[Tensor, Tensor]:
     """Solve for the damped step inside the bounds.
 
-    The system is scaled to a unit diagonal first (Marquardt 1963), which makes damping free of units and float32
-    good enough for a Cholesky factor.
+    The system is scaled to a unit diagonal first (Marquardt 1963), which makes damping free of units and
+    float32 good enough for a Cholesky factor.
 
     Args:
         hessian: (b, P, P).
@@ -211,7 +220,8 @@ def solve_step(
         room: see :meth:`Objective.room`.
 
     Returns:
-        Step (b, P), NaN where the system is not positive definite, and the predicted decrease of the cost (b,).
+        Step (b, P), NaN where the system is not positive definite, and the predicted decrease of the cost
+        (b,).
     """
     # an unknown without any effect has a zero row and a zero gradient: any finite scale will do
     scale = hessian.diagonal(dim1=1, dim2=2).clamp(min=1e-30).rsqrt()

@@ -2,9 +2,9 @@
 
 cost = ½ Σ ρ(w |A π(R v + t) - p|²) + ½ Σ ((x - mean) / sigma)²
 
-v: vertices of :class:`~facezoo.fitting.problem.FitProblem`; π(X) = (X/Z, Y/Z); A: focal part of K; p: pixels from the
-principal point. Plain ``mm`` and ``bmm`` on flat shapes throughout: with one face most of the time goes into calling
-operations, not into arithmetic.
+v: vertices of :class:`~facezoo.fitting.problem.FitProblem`; π(X) = (X/Z, Y/Z); A: focal part of K; p: pixels
+from the principal point. Plain ``mm`` and ``bmm`` on flat shapes throughout: with one face most of the time
+goes into calling operations, not into arithmetic.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from facezoo.fitting.state import Unknowns
 # Jacobians are built for as many faces at once as fit the cache (CPU) or fill the device (GPU).
 _JACOBIAN_BYTES = {"cpu": 16 << 20}
 _JACOBIAN_BYTES_DEVICE = 1 << 30
-# A vertex nearer than this (or behind the camera) counts as being this near: its projection flies off, the cost with
-# it, and the solver takes a shorter step.
+# A vertex nearer than this (or behind the camera) counts as being this near: its projection flies off, the
+# cost with it, and the solver takes a shorter step.
 _NEAREST = 1e-3
 
 
@@ -86,7 +86,8 @@ class HeadObjective:
     """Cost, gradient, Hessian and update rule for one batch; what :func:`facezoo.fitting.lm.minimise` asks for.
 
     Unknowns in order: coefficients, jaw (both unless ``rigid``), log focal length (if ``focal``), rotation ω
-    (R <- Cayley(ω) R), translation over depth (t <- t + tz δ), so that all of the pose has the size of an angle.
+    (R <- Cayley(ω) R), translation over depth (t <- t + tz δ), so that all of the pose has the size of an
+    angle.
 
     Args:
         problem: head and points.
@@ -105,7 +106,8 @@ class HeadObjective:
         focal: bool = False,
         robust: Robust = "none",
     ) -> None:
-        self.problem, self.seen, self.rigid, self.focal, self.robust = problem, seen, rigid, focal, robust
+        self.problem, self.seen, self.rigid, self.focal = problem, seen, rigid, focal
+        self.robust: Robust = robust
         # The values that move are a slice of the state's: the last is the focal length.
         n = problem.n_coefficients + 3
         self.moving = slice(n if rigid else 0, n + int(focal))
@@ -114,7 +116,10 @@ class HeadObjective:
         self._bounds = None
         if problem.lower is not None and problem.upper is not None and not rigid:
             free = (0, self.n_unknowns - n)
-            self._bounds = (F.pad(problem.lower, free, value=-torch.inf), F.pad(problem.upper, free, value=torch.inf))
+            self._bounds = (
+                F.pad(problem.lower, free, value=-torch.inf),
+                F.pad(problem.upper, free, value=torch.inf),
+            )
 
     def evaluate(self, state: Unknowns, rows: Tensor | None = None) -> Evaluation:
         """Compute cost and intermediate results for states of the batch's ``rows`` (None = all)."""
@@ -194,8 +199,8 @@ class HeadObjective:
         gram = torch.cat(
             (torch.cat((shape.mT.bmm(shape), side.mT), 2), torch.cat((side, below), 2)), 1
         )  # shape, rest, joint
-        # The jaw joint's motion with the shape, common to all points, adds (derivative by the joint) · (joint basis) to
-        # the shape columns: folded in here, at the size of the unknowns.
+        # The jaw joint's motion with the shape, common to all points, adds (derivative by the joint) · (joint
+        # basis) to the shape columns: folded in here, at the size of the unknowns.
         n, p, joint = self.problem.n_coefficients, self.n_unknowns, self.problem.joint_basis
         gram[:, :, :n] -= gram[:, :, p:] @ joint
         gram[:, :n] -= joint.mT @ gram[:, p:]
@@ -213,16 +218,18 @@ class HeadObjective:
         """Return the parts of the Jacobian.
 
         Returns:
-            (b, 2 N, n) by the coefficients for a jaw joint that stays (None if ``rigid``), and (b, m, 2 N) by the
-            other unknowns, then, unless rigid, minus the derivative by the jaw joint (3). Both pixel coordinates of a
-            point are neighbours.
+            (b, 2 N, n) by the coefficients for a jaw joint that stays (None if ``rigid``), and (b, m, 2 N) by
+            the other unknowns, then, unless rigid, minus the derivative by the jaw joint (3). Both pixel
+            coordinates of a point are neighbours.
         """
         problem = self.problem
         b, points = len(at.cost), problem.n_points
         root = at.weight.sqrt()
         over_depth = (root / at.depth)[:, None]
         # (b, 3, 2, N): derivative of each pixel coordinate by the camera-frame point
-        by_point = torch.cat((at.focal.mT[..., None] * over_depth, (at.projected[:, None] * over_depth).neg_()), 1)
+        by_point = torch.cat(
+            (at.focal.mT[..., None] * over_depth, (at.projected[:, None] * over_depth).neg_()), 1
+        )
         columns = [
             torch.linalg.cross(at.turned[:, :, None], by_point, dim=1),
             at.t[:, 2, None, None, None] * by_point,
@@ -235,7 +242,8 @@ class HeadObjective:
         by_jaw = by_head * problem.weights
         through_jaw = at.turn.mT.bmm(by_jaw.view(b, 3, -1)).view(b, 3, 2, points)
         by_rest = by_head + through_jaw
-        # the jaw's rotation swings the arms, and moves rest vertices by the pose correctives: (b, 3 turns, 3, N)
+        # the jaw's rotation swings the arms, and moves rest vertices by the pose correctives: (b, 3 turns, 3,
+        # N)
         swing = at.turns.view(b, 9, 3).bmm(at.arm).view(b, 3, 3, 1, points)
         correctives = at.turns.view(b * 3, 9).mm(problem.correctives).view(b, 3, 3, 1, points)
         columns.insert(0, torch.addcmul(by_jaw[:, None] * swing, by_rest[:, None], correctives).sum(2))
@@ -252,7 +260,7 @@ class HeadObjective:
             values = values.clone()
             values[:, self.moving] += step[:, :k]
             if self._bounds is not None:
-                values[:, : -1] = values[:, :-1].clamp(self.problem.lower, self.problem.upper)
+                values[:, :-1] = values[:, :-1].clamp(self.problem.lower, self.problem.upper)
         t = torch.addcmul(state.t, state.t[:, 2:], step[:, k + 3 :])
         return Unknowns(values, small_rotation(step[:, k : k + 3]).bmm(state.R), t)
 

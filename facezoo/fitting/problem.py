@@ -21,10 +21,10 @@ _CACHED_PROBLEMS = 8
 class FitProblem:
     """The arrays of one head for N observed vertices, with the neck and the eyes at rest.
 
-    Coordinates come first and points last, ``(3, N)``: every step of the solver is then one long product or one long
-    element-wise pass. Only the jaw moves, so skinning reduces to ``v = x + w (R - I) (x - j)`` with x the rest vertex
-    (shape and pose correctives applied), w its jaw weight, R the jaw's rotation, j the shaped jaw joint. It is FLAME's
-    linear blend skinning with identity elsewhere (Li et al. 2017, eqs. 1-4).
+    Coordinates come first and points last, ``(3, N)``: every step of the solver is then one long product or
+    one long element-wise pass. Only the jaw moves, so skinning reduces to ``v = x + w (R - I) (x - j)`` with
+    x the rest vertex (shape and pose correctives applied), w its jaw weight, R the jaw's rotation, j the
+    shaped jaw joint. It is FLAME's linear blend skinning with identity elsewhere (Li et al. 2017, eqs. 1-4).
 
     The jaw joint moves with the shape like a vertex, so it is kept as one: the last of N + 1.
 

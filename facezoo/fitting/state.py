@@ -16,7 +16,8 @@ class Unknowns(NamedTuple):
     """The solver's state, batch first.
 
     Attributes:
-        values: (B, n + 4) identity, expression, jaw axis-angle (3), logarithm of the factor on the focal length.
+        values: (B, n + 4) identity, expression, jaw axis-angle (3), logarithm of the factor on the focal
+            length.
         R: (B, 3, 3) head to camera.
         t: (B, 3) metres, depth positive.
     """
@@ -50,10 +51,11 @@ class Prior:
 
     Attributes:
         mean: identity, expression and jaw, (B, n) or (1, n); None = zero.
-        identity_sigma, expression_sigma, jaw_sigma: standard deviations, a number or a tensor of the group's size;
-            None = the head's own; ``inf`` = no prior.
+        identity_sigma, expression_sigma, jaw_sigma: standard deviations, a number or a tensor of the group's
+            size; None = the head's own; ``inf`` = no prior.
         focal_sigma: standard deviation of log focal length around the given K, when it is estimated.
-        weight: factor on the whole prior. Errors of dense landmarks are correlated, which a sum over points does not
+        weight: factor on the whole prior. Errors of dense landmarks are correlated, which a sum over points
+            does not
             see: a weight above one (or larger sigmas of the points) makes up for it.
     """
 
@@ -78,8 +80,8 @@ class FitResult:
         iterations: (B,) long, linear systems solved by the last stages; the rigid stage is not counted.
         converged: (B,) bool.
         precision: (B, P, P), the Hessian of the cost (Gauss-Newton) at or next to the solution.
-        layout: name -> slice of the P unknowns: identity, expression, jaw, rotation (radians, applied on the camera
-            side), translation (x and y over depth, log depth), and focal (log) if estimated.
+        layout: name -> slice of the P unknowns: identity, expression, jaw, rotation (radians, applied on the
+            camera side), translation (x and y over depth, log depth), and focal (log) if estimated.
         focal_scale: (B,) factor on the focal length.
     """
 
@@ -99,10 +101,15 @@ class FitResult:
     def covariance(self) -> Tensor:
         """Return the posterior covariance (B, P, P) of the unknowns in the order of ``layout``.
 
-        The inverse of ``precision``: right as far as the problem is linear over the posterior's width, the sigmas
+        The inverse of ``precision``: right as far as the problem is linear over the posterior's width, the
+            sigmas
         of the points are true and their errors independent. Bounds are ignored. Computed when asked for.
         """
-        scale = self.precision.diagonal(dim1=-2, dim2=-1).clamp(min=torch.finfo(self.precision.dtype).tiny).rsqrt()
+        scale = (
+            self.precision.diagonal(dim1=-2, dim2=-1)
+            .clamp(min=torch.finfo(self.precision.dtype).tiny)
+            .rsqrt()
+        )
         unit = self.precision * scale[:, :, None] * scale[:, None, :]
         return torch.linalg.inv(unit) * scale[:, :, None] * scale[:, None, :]
 

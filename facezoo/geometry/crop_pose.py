@@ -1,8 +1,8 @@
 """Pose as a network sees it in a crop, and its exact relation to a perspective camera.
 
-A crop shows a head the way a camera turned toward it would: a head off the photo's axis looks rotated although it is
-not. So the network estimates the rotation seen along the ray to the head, the projected head origin, and the size; the
-camera of the crop turns these into ``R, t``.
+A crop shows a head the way a camera turned toward it would: a head off the photo's axis looks rotated
+although it is not. So the network estimates the rotation seen along the ray to the head, the projected head
+origin, and the size; the camera of the crop turns these into ``R, t``.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ def encode_pose(R: Tensor, t: Tensor, K: Tensor, size: int) -> tuple[Tensor, Ten
         size: side of the crop in pixels.
 
     Returns:
-        rotation6d (B, 6) of the rotation seen along the ray to the head origin, and placement (B, 3): x, y of the
-        projected head origin in crop units (0 = centre, ±0.5 = border) and the log of crop sides per metre there.
+        rotation6d (B, 6) of the rotation seen along the ray to the head origin, and placement (B, 3): x, y of
+        the projected head origin in crop units (0 = centre, ±0.5 = border) and the log of crop sides per
+        metre there.
     """
     homogeneous = (K @ t.unsqueeze(-1)).squeeze(-1)
     centre = homogeneous[:, :2] / homogeneous[:, 2:] / size - 0.5

@@ -1,8 +1,9 @@
 """Build the open head's linear albedo basis: principal components of painted people, in texture space.
 
 People are drawn and painted as for synthetic pictures, less what is no skin (dyed hair, carnival paint); each has a
-mirrored twin, so that the mean is symmetric and a component is symmetric or antisymmetric. Colours are linear RGB, and a
-component is one standard deviation long. :func:`facezoo.heads.texture.load_texture` reads the file as "open-v1".
+mirrored twin, so that the mean is symmetric and leading components are symmetric or antisymmetric (late ones of nearly
+equal width mix). Colours are linear RGB, a component is one standard deviation long; a sum of them can fall below 0 where
+skin is dark (at -2 of the first), so that users clamp. :func:`facezoo.heads.texture.load_texture` reads the file as "open-v1".
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def grow_hair(
         )
         inside = torch.maximum(inside, edge)
     fuzz = rng.uniform(0.004, 0.014)
-    look = {
+    look: dict[str, Any] = {
         "gloss": float(rng.uniform(0.05, 0.5)),
         "strands": float(rng.uniform(0.35, 0.8)),
         "fuzz": float(fuzz),

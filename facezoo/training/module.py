@@ -122,11 +122,11 @@ class TrainingModule(lightning.LightningModule):
         """Add a held-out batch, cropped plainly, to the metrics."""
         crops = self.plain(batch)
         output = self.model(self._layout(crops.images))
-        self.model.update_metrics(dict(self.metrics.items()), output, crops)
+        self.model.update_metrics(self._named_metrics(), output, crops)
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics and give the model its own weights back."""
-        for name, metric in self.metrics.items():
+        for name, metric in self._named_metrics().items():
             self.log(f"val/{name}", metric.compute(), prog_bar=True)
             metric.reset()
         if self.average is not None:
@@ -164,6 +164,9 @@ class TrainingModule(lightning.LightningModule):
             output = self.model(self._layout(crops.images))
         self.model.train(training)
         return crops, output
+
+    def _named_metrics(self) -> dict[str, Any]:
+        return dict(self.metrics.items())
 
     def _layout(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=torch.channels_last) if self.settings.channels_last else images

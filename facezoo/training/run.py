@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
@@ -76,7 +77,7 @@ def train(recipe: Recipe) -> Path:
                 ckpt_path=str(checkpoint) if checkpoint else None,
                 weights_only=True,
             )
-    else:
+    elif checkpoint is not None:
         module.on_load_checkpoint(read_checkpoint(checkpoint))
         module.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
     return export(module, recipe, run_dir, trainer)
@@ -193,7 +194,7 @@ def _accelerator(settings: TrainerConfig) -> str:
     return settings.device
 
 
-def _precision(settings: TrainerConfig, accelerator: str) -> str:
+def _precision(settings: TrainerConfig, accelerator: str) -> Any:
     names = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
     if settings.precision != "auto":
         return names[settings.precision]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class ImageFeatures(nn.Module):
         self.is_nano = config.backbone == "nano"
         self.pooling = config.pooling
         if self.is_nano:
-            self.backbone: nn.Module = NanoBackbone(config.widths, config.depths, config.block)
+            self.backbone: Any = NanoBackbone(config.widths, config.depths, config.block)
         else:
             self.backbone = _timm_backbone(config.backbone, config.crop_size, pretrained)
         channels, positions = self._probe(config.crop_size)
@@ -75,7 +76,7 @@ def _timm_backbone(name: str, size: int, pretrained: bool) -> nn.Module:
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, ["nano", *timm.list_models()], n=3, cutoff=0.3)
         raise unknown_name("model.backbone", name, near, "Use 'nano' or any name of timm.list_models().")
-    options: dict[str, int] = {"num_classes": 0}
+    options: dict[str, Any] = {"num_classes": 0}
     if _fixed_size(name):
         options["img_size"] = size
     return timm.create_model(name, pretrained=pretrained, **options)

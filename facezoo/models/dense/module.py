@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -50,9 +50,9 @@ class DenseModel(ZooModel):
     def crop(self) -> CropSpec:
         """How crops are cut: square, ``crop_scale`` times the tight box."""
         c = self.config
-        return CropSpec(
-            size=c.crop_size, scale=c.crop_scale, padding=c.crop_padding, mean=tuple(c.mean), std=tuple(c.std)
-        )
+        mean, std = (c.mean[0], c.mean[1], c.mean[2]), (c.std[0], c.std[1], c.std[2])
+        padding: Literal["zeros", "edge"] = "edge" if c.crop_padding == "edge" else "zeros"
+        return CropSpec(size=c.crop_size, scale=c.crop_scale, padding=padding, mean=mean, std=std)
 
     def forward(self, images: Tensor) -> DenseOutput:
         """Estimate everything for crops (B, 3, S, S) in [0, 1]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,8 @@ class DenseNet(nn.Module):
 
     params_mean: Tensor
     params_std: Tensor
+    mesh_mean: Tensor
+    mesh_raw_scale: Tensor
 
     def __init__(
         self, config: DenseConfig, levels: SpiralLevels | None = None, pretrained: bool = False
@@ -82,7 +84,7 @@ class DenseNet(nn.Module):
             width = config.hidden
         total = config.points + 2 * LANDMARKS
         if config.decoder == "linear":
-            self.decoder: nn.Module = LinearDecoder(width, total, channels, config.normalize_features)
+            self.decoder: Any = LinearDecoder(width, total, channels, config.normalize_features)
         elif config.decoder == "mlp":
             self.decoder = LowRankDecoder(width, total, channels, config.rank, config.scale_rank)
         else:
