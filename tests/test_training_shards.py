@@ -95,6 +95,8 @@ def test_stream_samples_are_seeds_and_reserved_ones_stay_out(monkeypatch: pytest
         return {**toy_samples(head, len(seeds), size), "seed": np.array(seeds)}
 
     monkeypatch.setattr(engine, "render_batch", render)
+    labels = FaceDataModule(DataConfig("stream", size=32, validation=6), seed=0).label_batches(5)
+    assert "images" not in next(labels) and not asked  # statistics cost no rendering
     data = FaceDataModule(DataConfig("stream", size=32, batch_size=4, validation=6), seed=0)
     first = next(iter(data.train_loader(start=2)))
     assert first["seed"].tolist() == [1_000_008, 1_000_009, 1_000_010, 1_000_011]

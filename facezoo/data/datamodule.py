@@ -99,16 +99,20 @@ class SyntheticStream:
     def read(
         self, numbers: Sequence[int] | np.ndarray, fields: Sequence[str] = tuple(FIELDS)
     ) -> dict[str, Tensor]:
-        """Render the samples."""
-        from facezoo.synth import render_batch
+        """Render the samples, or compute their labels only when no images are asked for."""
+        from facezoo.synth.engine import label_batch, render_batch
 
-        arrays = render_batch([self.first + int(n) for n in numbers], self.size)
-        check_arrays({k: np.asarray(v) for k, v in arrays.items()})
+        seeds = [self.first + int(n) for n in numbers]
+        if "images" not in fields:
+            labels = label_batch(seeds, self.size)
+            return to_tensors({k: labels[k] for k in fields})
+        arrays = render_batch(seeds, self.size)
+        check_arrays(arrays)
         return to_tensors({k: arrays[k] for k in fields})
 
     def sizes(self) -> dict[str, int]:
-        """Return the sizes, from one rendered sample."""
-        one = self.read([0])
+        """Return the sizes, from one sample's labels."""
+        one = self.read([0], LABELS)
         return {
             "points": one["points"].shape[1],
             "n_identity": one["identity"].shape[1],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -119,12 +120,10 @@ def _measure(
     runs: list[dict[str, Tensor | float]] = []
     for start in range(0, len(seen), batch):
         part = slice(start, start + batch)
-        cold, now = _best(
-            lambda part=part: fit(head, seen[part], noise, ids, camera.K[part]), repeats, seen.device
-        )
+        cold, now = _best(partial(fit, head, seen[part], noise, ids, camera.K[part]), repeats, seen.device)
         state = cold.state()
         warm, later = _best(
-            lambda part=part, state=state: fit(head, other[part], noise, ids, camera.K[part], init=state),
+            partial(fit, head, other[part], noise, ids, camera.K[part], init=state),
             repeats,
             seen.device,
         )

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from facezoo.errors import InputError
 
-_PASSES, _ROBUST_PASSES = 3, 10
+_PASSES, _ROBUST_PASSES = 2, 10
 
 
 def initial_pose(

@@ -6,13 +6,11 @@ Three things set it apart from the textbook:
 than a few
   posterior standard deviations, the exact gradient with the old Hessian leads to the same minimum (chord
   steps).
-* It stops by the predicted decrease of the cost, not by step size: when the next step cannot change the cost
-by more
-  than a given part, the unknowns are within that many posterior standard deviations, whatever their units.
-* Bounds are an active set (projected Newton, Bertsekas 1982): unknowns at a bound that want to leave stay out
-of the
-  linear system, those that hit one on the way are fixed there and the rest is solved again. Unlike a barrier
-  this reaches exact zeros, keeps a warm start valid and costs nothing where no bound is touched.
+* It stops by the decrease of the cost still to be expected, not by step size: that is how far the unknowns are from
+  the minimum in posterior standard deviations, whatever their units.
+* Bounds are an active set: each step is the minimum of the quadratic model inside the bounds, found by block pivoting
+  (Portugal, Júdice & Vicente 1994). Unlike a barrier this reaches exact zeros, keeps a warm start valid and costs
+  nothing where no bound is touched; unlike clamping a plain step it lets the free unknowns make up for the held ones.
 
 Tensors carry the heavy work of the whole batch; the decisions about each member are plain numbers in Python.
 """
@@ -31,12 +29,13 @@ from torch import Tensor
 # takes plain Gauss-Newton steps; the first failure raises it to a level that shortens steps along the weak
 # directions.
 _FIRST_DAMPING, _RAISED_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-6, 1e-4, 1e-9, 1e8
-_BOUND_PASSES = 6
+_BOUND_PASSES = 8
 _WALL = 1e12  # on the unit diagonal: holds a fixed unknown in place to twelve digits
 # χ² that the last step may have gained for its Hessian to serve once more.
-_CHORD_GAIN = 5.0
+_CHORD_GAIN = 3.0
 # A chord step must cut the predicted decrease to this part, or the Hessian is computed anew.
 _CHORD_PROGRESS = 0.1
+_LEAST_COST = 1e3  # of which the tolerance is a part
 # Relative rounding noise of the cost: smaller differences cannot judge a step.
 _NOISE = {torch.float32: 1e-5, torch.float64: 1e-13}
 
@@ -98,7 +97,7 @@ class _Member:
     converged: bool = False
 
     def judge(
-        self, before: float, after: float, decrease: float, tolerance: float, noise: float
+        self, before: float, after: float, decrease: float, target: float, noise: float
     ) -> tuple[bool, bool]:
         """Take note of a tried step; return whether it is taken and whether the member is finished."""
         self.iterations += 1
@@ -106,8 +105,10 @@ class _Member:
         noise *= before
         # comparisons with NaN are False: an impossible step is a failed one
         better = actual > 1e-3 * decrease or (decrease < noise and actual > -noise)
-        small = decrease < tolerance * max(before, 1.0)
-        self.converged = small and (better or not self.stale)
+        # after a step that was worth q times the one before, a series of such steps is still worth q / (1 - q) of it
+        q = decrease / self.previous if self.previous < math.inf else 1.0
+        left = decrease * min(q / (1 - q), 1.0) if better and q < 1 else decrease
+        self.converged = left < target and (better or not self.stale)
         if better:  # damping shrinks the better the model predicted (Nielsen 1999)
             surprise = 2 * min(actual / decrease if decrease > 0 else 0.0, 1.0) - 1
             self.damping = max(self.damping * max(1 - max(surprise, 0.0) ** 3, 0.1), _LEAST_DAMPING)
@@ -127,9 +128,8 @@ def minimise(objective: Objective, state: Any, *, iterations: int, tolerance: fl
         objective: what to minimise.
         state: where to start, a NamedTuple of tensors (B, ...).
         iterations: most steps to try for a member, at least one.
-        tolerance: stop when the predicted decrease of the cost is below this part of the cost (or of one,
-            when the
-            cost is below one: a χ² smaller than that means nothing).
+        tolerance: stop when the decrease still to be expected is below this part of the cost, or of a thousand where
+            the cost is less: the cost is a χ², and no fit is better for a hundredth of it.
 
     Returns:
         The minima. ``converged`` is False where iterations ran out or no step decreased the cost.
@@ -154,7 +154,7 @@ def minimise(objective: Objective, state: Any, *, iterations: int, tolerance: fl
         tried = objective.evaluate(trial, rows)
         predicted, after = torch.stack((decrease, tried.cost)).tolist()
         verdicts = [
-            m.judge(b, a, p, tolerance, noise)
+            m.judge(b, a, p, _target(b, tolerance), noise)
             for m, b, a, p in zip(members, before, after, predicted, strict=True)
         ]
         better = [taken for taken, _ in verdicts]
@@ -173,12 +173,16 @@ def minimise(objective: Objective, state: Any, *, iterations: int, tolerance: fl
     return _collect(finished, like.device)
 
 
+def _target(cost: float, tolerance: float) -> float:
+    return tolerance * max(cost, _LEAST_COST)
+
+
 def _slow(members: list[_Member], before: list[float], decrease: Tensor, tolerance: float) -> list[bool]:
     """Tell for whom an old Hessian promises so little progress that it is not worth a step."""
     if not any(m.stale for m in members):
         return []
     return [
-        m.stale and not (p < _CHORD_PROGRESS * m.previous or p < tolerance * max(b, 1.0))
+        m.stale and not (p < _CHORD_PROGRESS * m.previous or p < _target(b, tolerance))
         for m, b, p in zip(members, before, decrease.tolist(), strict=True)
     ]
 
@@ -220,8 +224,7 @@ def solve_step(
         room: see :meth:`Objective.room`.
 
     Returns:
-        Step (b, P), NaN where the system is not positive definite, and the predicted decrease of the cost
-        (b,).
+        Step (b, P), and the predicted decrease of the cost (b,), NaN where the system is not positive definite.
     """
     # an unknown without any effect has a zero row and a zero gradient: any finite scale will do
     scale = hessian.diagonal(dim1=1, dim2=2).clamp(min=1e-30).rsqrt()
@@ -229,37 +232,57 @@ def solve_step(
     slope = gradient * scale
     lift = damping[:, None]
     if room is None:
-        step = _cholesky_step(unit, slope, lift)
+        step, info = _cholesky_step(unit, slope, lift)
+        bend = _bend(unit, slope, step)
     else:
-        step = _bounded_step(unit, slope, lift, room[0] / scale, room[1] / scale)
-    bend = torch.baddbmm(slope[:, :, None], unit, step[:, :, None], alpha=0.5).squeeze(2)
-    return step * scale, (step * bend).sum(1).neg_()
+        step, bend, info = _bounded_step(unit, slope, lift, room[0] / scale, room[1] / scale)
+    decrease = (step * (slope + bend)).sum(1).mul_(-0.5)
+    return step * scale, torch.where(info == 0, decrease, torch.nan)
 
 
-def _bounded_step(unit: Tensor, slope: Tensor, lift: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return the damped step with low <= step <= high, all (b, P) in scaled units."""
-    fixed = ((low >= 0) & (slope > 0)) | ((high <= 0) & (slope < 0))
+def _bounded_step(
+    unit: Tensor, slope: Tensor, lift: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Minimise the damped quadratic model over low <= step <= high, all (b, P) in scaled units.
+
+    Returns:
+        The step, the slope at its end, and ``info`` of its system.
+    """
+    # at a bound and pulled outwards: these have no room, so their step is zero
+    at_low, at_high = (low >= 0) & (slope > 0), (high <= 0) & (slope < 0)
+    fixed = at_low | at_high
     held, pulled = torch.zeros_like(slope), slope
-    step = held
-    for turn in range(_BOUND_PASSES):
-        step = torch.where(fixed, held, _cholesky_step(unit, pulled, lift + _WALL * fixed))
-        outside = (step < low) | (step > high)
-        if turn == _BOUND_PASSES - 1 or not bool(outside.any()):
-            break
-        # what would leave is held at its bound, the others make up for it
-        fixed = fixed | outside
-        held = torch.where(fixed, step.clamp(low, high), 0.0)
-        pulled = torch.baddbmm(slope[:, :, None], unit, held[:, :, None]).squeeze(2)
-    return step.clamp(low, high)
+    for _ in range(_BOUND_PASSES):
+        free, info = _cholesky_step(unit, pulled, torch.where(fixed, _WALL, lift))
+        step = torch.where(fixed, held, free)
+        bend = _bend(unit, slope, step)
+        # hold what has left the bounds, let go what is pulled back inside
+        new_low = torch.where(fixed, at_low & (bend >= 0), step < low)
+        new_high = torch.where(fixed, at_high & (bend <= 0), step > high)
+        if torch.equal(new_low, at_low) and torch.equal(new_high, at_high):
+            return step, bend, info
+        at_low, at_high = new_low, new_high
+        fixed = at_low | at_high
+        held = torch.where(at_low, low, torch.where(at_high, high, 0.0))
+        pulled = _bend(unit, slope, held)
+    # pivoting may go round in circles; the clamped step is as good a try as any
+    free, info = _cholesky_step(unit, pulled, torch.where(fixed, _WALL, lift))
+    step = torch.where(fixed, held, free).clamp(low, high)
+    return step, _bend(unit, slope, step), info
 
 
-def _cholesky_step(unit: Tensor, slope: Tensor, lift: Tensor) -> Tensor:
-    """Return -(unit + diag(lift))⁻¹ slope, NaN where that is not positive definite."""
+def _bend(unit: Tensor, slope: Tensor, step: Tensor) -> Tensor:
+    """Return the slope of the quadratic model at the end of a step: slope + unit · step."""
+    return torch.baddbmm(slope[:, :, None], unit, step[:, :, None]).squeeze(2)
+
+
+def _cholesky_step(unit: Tensor, slope: Tensor, lift: Tensor) -> tuple[Tensor, Tensor]:
+    """Return -(unit + diag(lift))⁻¹ slope, and (b,) zero where that is positive definite."""
     system = unit.clone()
     system.diagonal(dim1=1, dim2=2).add_(lift)
     factor, info = torch.linalg.cholesky_ex(system)
     step = torch.cholesky_solve(slope[:, :, None], factor).squeeze(2)
-    return torch.where(info[:, None] == 0, step.neg_(), torch.nan)
+    return step.neg_(), info
 
 
 def _take(values: Any, indices: list[int], device: torch.device) -> Any:

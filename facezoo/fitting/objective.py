@@ -113,13 +113,15 @@ class HeadObjective:
         self.moving = slice(n if rigid else 0, n + int(focal))
         self.n_values = self.moving.stop - self.moving.start
         self.n_unknowns = self.n_values + 6
-        self._bounds = None
+        self._pad = (self.moving.start, n + 1 - self.moving.stop)
+        self._limits: tuple[Tensor, Tensor] | None = None  # of the state's values
+        self._bounds: tuple[Tensor, Tensor] | None = None  # of the unknowns
         if problem.lower is not None and problem.upper is not None and not rigid:
-            free = (0, self.n_unknowns - n)
-            self._bounds = (
-                F.pad(problem.lower, free, value=-torch.inf),
-                F.pad(problem.upper, free, value=torch.inf),
-            )
+            pairs = ((problem.lower, -torch.inf), (problem.upper, torch.inf))
+            low, high = (F.pad(bound, (0, 1), value=free) for bound, free in pairs)
+            self._limits = low, high
+            low, high = (F.pad(bound, (0, self.n_unknowns - n), value=free) for bound, free in pairs)
+            self._bounds = low, high
 
     def evaluate(self, state: Unknowns, rows: Tensor | None = None) -> Evaluation:
         """Compute cost and intermediate results for states of the batch's ``rows`` (None = all)."""
@@ -257,10 +259,9 @@ class HeadObjective:
         """Return the states moved by steps (b, P); bounded coefficients are clamped to their bounds."""
         values, k = state.values, self.n_values
         if k:
-            values = values.clone()
-            values[:, self.moving] += step[:, :k]
-            if self._bounds is not None:
-                values[:, :-1] = values[:, :-1].clamp(self.problem.lower, self.problem.upper)
+            values = values + F.pad(step[:, :k], self._pad)
+            if self._limits is not None:
+                values = values.clamp(*self._limits)
         t = torch.addcmul(state.t, state.t[:, 2:], step[:, k + 3 :])
         return Unknowns(values, small_rotation(step[:, k : k + 3]).bmm(state.R), t)
 

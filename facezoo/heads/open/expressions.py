@@ -194,9 +194,15 @@ def _mouth_close(m: MouthFrame, opened: np.ndarray) -> np.ndarray:
     for side, share, reach in ((1.0, 0.35, 13.0), (-1.0, 0.65, 20.0)):
         rows = np.flatnonzero(m.t.lip_side[loop] * side >= 0)
         order = rows[np.argsort(x[rows])]
-        travel = np.stack([np.interp(m.v[:, 0], x[order], gap[order, k]) for k in range(3)], -1) * share
-        inside = np.exp(-0.5 * (np.clip(np.abs(m.v[:, 0]) - 25.6, 0, None) / 4.0) ** 2)
-        fade = np.exp(-0.5 * (m.line_distance / reach) ** 2) * inside * smoothstep((m.v[:, 2] + 2) / 10)
+        # The further from the lips, the wider the average over the lip line, so that the skin stretches evenly.
+        across = np.linspace(-60.0, 60.0, 241)
+        along = np.stack([np.interp(across, x[order], gap[order, k], left=0.0, right=0.0) for k in range(3)], -1)
+        width = 1.5 + 0.9 * m.line_distance[:, None]
+        kernel = np.exp(-0.5 * ((m.v[:, :1] - across) / width) ** 2)
+        travel = (kernel @ along) / kernel.sum(1, keepdims=True) * share
+        fade = np.exp(-0.5 * (m.line_distance / reach) ** 2) * smoothstep((m.v[:, 2] + 2) / 10)
+        # Next to the corner the two lips' skin must agree: there the field vanishes.
+        fade *= np.clip(m.line_distance / 3 + np.clip((25.2 - np.abs(m.v[:, 0])) / 3, 0, 1), 0, 1)
         pick = m.t.lip_side == side
         field[pick] = (travel * fade[:, None])[pick]
     field[loop] = gap * np.where(m.t.lip_side[loop] > 0, 0.35, np.where(m.t.lip_side[loop] < 0, 0.65, 0.0))[:, None]
