@@ -11,7 +11,6 @@ from predict_fakes import toy_model
 
 from facezoo import catalog, hub
 from facezoo.errors import AssetError, InputError, UnknownNameError
-from facezoo.hub import resolve as resolve_module
 from facezoo.hub.verify import sha256_of, verify_files
 from facezoo.models.load import load, pick_device
 
