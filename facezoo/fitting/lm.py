@@ -1,16 +1,16 @@
-"""Batched Levenberg-Marquardt with bounds, for any objective that offers cost, gradient, Hessian and an update rule.
+"""Batched Levenberg-Marquardt with bounds, for any objective with a cost, gradient, Hessian and update rule.
 
 Three things set it apart from the textbook:
 
 * The Hessian, by far the dearest part, is kept for the last steps: once a step moved the unknowns by no more
-than a few
-  posterior standard deviations, the exact gradient with the old Hessian leads to the same minimum (chord
-  steps).
-* It stops by the decrease of the cost still to be expected, not by step size: that is how far the unknowns are from
-  the minimum in posterior standard deviations, whatever their units.
-* Bounds are an active set: each step is the minimum of the quadratic model inside the bounds, found by block pivoting
-  (Portugal, Júdice & Vicente 1994). Unlike a barrier this reaches exact zeros, keeps a warm start valid and costs
-  nothing where no bound is touched; unlike clamping a plain step it lets the free unknowns make up for the held ones.
+  than a few posterior standard deviations, the exact gradient with the old Hessian leads to the same minimum
+  (chord steps).
+* It stops by the decrease of the cost still to be expected, not by step size: that is how far the unknowns are
+  from the minimum in posterior standard deviations, whatever their units.
+* Bounds are an active set: each step is the minimum of the quadratic model inside the bounds, found by block
+  pivoting (Portugal, Júdice & Vicente 1994). Unlike a barrier this reaches exact zeros, keeps a warm start valid
+  and costs nothing where no bound is touched; unlike clamping a plain step it lets the free unknowns make up for
+  the held ones.
 
 Tensors carry the heavy work of the whole batch; the decisions about each member are plain numbers in Python.
 """
@@ -105,7 +105,8 @@ class _Member:
         noise *= before
         # comparisons with NaN are False: an impossible step is a failed one
         better = actual > 1e-3 * decrease or (decrease < noise and actual > -noise)
-        # after a step that was worth q times the one before, a series of such steps is still worth q / (1 - q) of it
+        # after a step that was worth q times the one before, a series of such steps is still worth q / (1 -
+        # q) of it
         q = decrease / self.previous if self.previous < math.inf else 1.0
         left = decrease * min(q / (1 - q), 1.0) if better and q < 1 else decrease
         self.converged = left < target and (better or not self.stale)
@@ -128,7 +129,8 @@ def minimise(objective: Objective, state: Any, *, iterations: int, tolerance: fl
         objective: what to minimise.
         state: where to start, a NamedTuple of tensors (B, ...).
         iterations: most steps to try for a member, at least one.
-        tolerance: stop when the decrease still to be expected is below this part of the cost, or of a thousand where
+        tolerance: stop when the decrease still to be expected is below this part of the cost, or of a
+            thousand where
             the cost is less: the cost is a χ², and no fit is better for a hundredth of it.
 
     Returns:
@@ -224,7 +226,8 @@ def solve_step(
         room: see :meth:`Objective.room`.
 
     Returns:
-        Step (b, P), and the predicted decrease of the cost (b,), NaN where the system is not positive definite.
+        Step (b, P), and the predicted decrease of the cost (b,), NaN where the system is not positive
+        definite.
     """
     # an unknown without any effect has a zero row and a zero gradient: any finite scale will do
     scale = hessian.diagonal(dim1=1, dim2=2).clamp(min=1e-30).rsqrt()

@@ -178,7 +178,7 @@ class HeadObjective:
     def hessian(self, at: Evaluation, rows: Tensor | None = None) -> Tensor:
         """Return the Gauss-Newton Hessian (b, P, P): JᵀJ of the weighted residuals plus the prior's."""
         size = len(at.cost)
-        bytes_each = 2 * self.problem.n_points * (self.n_unknowns + 3) * at.error.element_size()
+        bytes_each = 2 * self.problem.n_points * self.n_unknowns * at.error.element_size()
         budget = _JACOBIAN_BYTES.get(at.error.device.type, _JACOBIAN_BYTES_DEVICE)
         chunk = max(1, budget // bytes_each)
         parts = []
@@ -198,31 +198,19 @@ class HeadObjective:
         if shape is None:
             return below
         side = rest.bmm(shape)
-        gram = torch.cat(
-            (torch.cat((shape.mT.bmm(shape), side.mT), 2), torch.cat((side, below), 2)), 1
-        )  # shape, rest, joint
-        # The jaw joint's motion with the shape, common to all points, adds (derivative by the joint) · (joint
-        # basis) to the shape columns: folded in here, at the size of the unknowns.
-        n, p, joint = self.problem.n_coefficients, self.n_unknowns, self.problem.joint_basis
-        gram[:, :, :n] -= gram[:, :, p:] @ joint
-        gram[:, :n] -= joint.mT @ gram[:, p:]
-        return gram[:, :p, :p]
+        return torch.cat((torch.cat((shape.mT.bmm(shape), side.mT), 2), torch.cat((side, below), 2)), 1)
 
     def jacobian(self, at: Evaluation) -> Tensor:
         """Return the Jacobian (b, N, 2, P) of the projections, times the square root of their weights."""
         shape, rest = self._columns(at)
-        if shape is not None:
-            shape = shape - rest[:, -3:].mT @ self.problem.joint_basis
-            rest = torch.cat((shape.mT, rest[:, :-3]), 1)
-        return rest.mT.unflatten(1, (-1, 2))
+        whole = rest.mT if shape is None else torch.cat((shape, rest.mT), 2)
+        return whole.unflatten(1, (-1, 2))
 
     def _columns(self, at: Evaluation) -> tuple[Tensor | None, Tensor]:
-        """Return the parts of the Jacobian.
+        """Return the Jacobian in two parts; both pixel coordinates of a point are neighbours.
 
         Returns:
-            (b, 2 N, n) by the coefficients for a jaw joint that stays (None if ``rigid``), and (b, m, 2 N) by
-            the other unknowns, then, unless rigid, minus the derivative by the jaw joint (3). Both pixel
-            coordinates of a point are neighbours.
+            (b, 2 N, n) by the coefficients, None if ``rigid``; and (b, m, 2 N) by the other unknowns.
         """
         problem = self.problem
         b, points = len(at.cost), problem.n_points
@@ -249,11 +237,13 @@ class HeadObjective:
         swing = at.turns.view(b, 9, 3).bmm(at.arm).view(b, 3, 3, 1, points)
         correctives = at.turns.view(b * 3, 9).mm(problem.correctives).view(b, 3, 3, 1, points)
         columns.insert(0, torch.addcmul(by_jaw[:, None] * swing, by_rest[:, None], correctives).sum(2))
-        columns.append(through_jaw)
         # One small product per point, with the pixels of all faces side by side: (N, 2 b, 3) (N, 3, n)
         factors = by_rest.permute(3, 0, 2, 1).contiguous().view(points, 2 * b, 3)
-        shape = factors.bmm(problem.by_vertex).view(points, b, 2, -1).transpose(0, 1)
-        return shape.flatten(1, 2), torch.cat(columns, 1).mT.flatten(2)
+        shape = factors.bmm(problem.by_vertex).view(points, b, 2, -1).transpose(0, 1).flatten(1, 2)
+        # the jaw joint moves with the shape, and takes the pivot of the jaw along
+        pivot = through_jaw.mT.flatten(2).mT
+        shape = torch.baddbmm(shape, pivot, problem.joint_basis.expand(b, -1, -1), alpha=-1)
+        return shape, torch.cat(columns, 1).mT.flatten(2)
 
     def retract(self, state: Unknowns, step: Tensor) -> Unknowns:
         """Return the states moved by steps (b, P); bounded coefficients are clamped to their bounds."""

@@ -55,8 +55,7 @@ class Prior:
             size; None = the head's own; ``inf`` = no prior.
         focal_sigma: standard deviation of log focal length around the given K, when it is estimated.
         weight: factor on the whole prior. Errors of dense landmarks are correlated, which a sum over points
-            does not
-            see: a weight above one (or larger sigmas of the points) makes up for it.
+            does not see: a weight above one (or larger sigmas of the points) makes up for it.
     """
 
     mean: HeadParams | None = None
@@ -77,11 +76,11 @@ class FitResult:
         K: (B, 3, 3) with the estimated focal length where it was estimated.
         cost: (B,) ½ (Σ ρ(p |e|²/σ²) + prior), dimensionless.
         rms: (B,) pixels, root mean square distance of used points from their projections.
-        iterations: (B,) long, linear systems solved by the last stages; the rigid stage is not counted.
+        iterations: (B,) long, steps tried by the last stage.
         converged: (B,) bool.
         precision: (B, P, P), the Hessian of the cost (Gauss-Newton) at or next to the solution.
-        layout: name -> slice of the P unknowns: identity, expression, jaw, rotation (radians, applied on the
-            camera side), translation (x and y over depth, log depth), and focal (log) if estimated.
+        layout: name -> slice of the P unknowns: identity, expression, jaw, focal (log, if estimated),
+            rotation (radians, applied on the camera side), translation (over depth).
         focal_scale: (B,) factor on the focal length.
     """
 
@@ -102,8 +101,7 @@ class FitResult:
         """Return the posterior covariance (B, P, P) of the unknowns in the order of ``layout``.
 
         The inverse of ``precision``: right as far as the problem is linear over the posterior's width, the
-            sigmas
-        of the points are true and their errors independent. Bounds are ignored. Computed when asked for.
+        sigmas of the points are true and their errors independent. Bounds are ignored. Computed when asked for.
         """
         scale = (
             self.precision.diagonal(dim1=-2, dim2=-1)

@@ -29,10 +29,9 @@ class CameraMatrices(NamedTuple):
         view: (..., 4, 4). ``opengl``: world to eye. ``blender``: the camera object's ``matrix_world`` in the
             z-up world into which Blender imports our GLB files. ``pytorch3d``: world to view; hand over
             ``R=view[..., :3, :3].mT, T=view[..., :3, 3]`` because pytorch3d multiplies row vectors.
-        projection: (..., 4, 4). ``opengl``, ``blender``: eye to clip space, normalised y up, depth in [-1,
-            1].
-            ``pytorch3d``: the argument ``K`` of ``PerspectiveCameras`` / ``OrthographicCameras`` with
-                ``in_ndc=True``.
+        projection: (..., 4, 4). ``opengl``, ``blender``: eye to clip space, normalised y up, depth from -1 to 1.
+            ``pytorch3d``: the argument ``K`` of ``PerspectiveCameras`` or ``OrthographicCameras`` with
+            ``in_ndc=True``.
     """
 
     view: Tensor
