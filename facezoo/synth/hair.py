@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from facezoo.synth.layout import Stage
-from facezoo.synth.shells import Piece, shell, smooth_field
+from facezoo.synth.shells import Piece, grid_faces, shell, smooth_field
 from facezoo.synth.skin_paint import SkinTraits
 
 
@@ -92,14 +92,7 @@ def _curtain(
     points = points + out * (0.004 * wave)[:, None]
     # The upper rim tucks under the cap.
     points = points - out * (0.028 * (1 - _ramp(t_g, 0.0, 0.3))).reshape(-1, 1)
-    index = torch.arange(n_around * n_down).reshape(n_around, n_down)
-    q = [index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]]
-    faces = torch.cat(
-        [
-            torch.stack([q[0], q[3], q[1]], -1).reshape(-1, 3),
-            torch.stack([q[1], q[3], q[2]], -1).reshape(-1, 3),
-        ]
-    )
+    faces = grid_faces(n_around, n_down, flip=True)
     # Seen from outside the grid runs left to right and down.
     side = torch.minimum(phi_g - opening, 2 * np.pi - opening - phi_g) * 0.08
     edge = torch.minimum(side, (1 - t_g) * (top - bottom)).reshape(-1) - 0.004
@@ -113,14 +106,7 @@ def ellipsoid(centre: Tensor, radii: Tensor, n: int = 20, m: int = 12) -> tuple[
     polar = torch.linspace(0.02, np.pi - 0.02, m)
     a, p = torch.meshgrid(around, polar, indexing="ij")
     unit = torch.stack([torch.sin(p) * torch.sin(a), torch.cos(p), torch.sin(p) * torch.cos(a)], -1)
-    index = torch.arange((n + 1) * m).reshape(n + 1, m)
-    q = [index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]]
-    faces = torch.cat(
-        [
-            torch.stack([q[0], q[3], q[1]], -1).reshape(-1, 3),
-            torch.stack([q[1], q[3], q[2]], -1).reshape(-1, 3),
-        ]
-    )
+    faces = grid_faces(n + 1, m, flip=True)
     uv = torch.stack([a / (2 * np.pi), 1 - p / np.pi], -1)
     return (centre + unit * radii).reshape(-1, 3), faces, uv.reshape(-1, 2)
 

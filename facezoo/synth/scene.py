@@ -12,7 +12,7 @@ from torch.nn import functional
 from facezoo.mesh.normals import vertex_normals
 from facezoo.render.interpolation import interpolate
 from facezoo.render.rasterizer import Fragments, rasterize
-from facezoo.render.shading import linear_to_srgb, shade_sh
+from facezoo.render.shading import linear_to_srgb, shade_sh, srgb_to_linear
 from facezoo.render.shadow import shadow
 from facezoo.render.texture import sample_texture
 from facezoo.synth import noise
@@ -59,8 +59,8 @@ def interior_colours(stage: Stage, look: Look) -> tuple[Tensor, Tensor]:
     return colour, weight
 
 
-def _eye_colour(direction: Tensor, look: Look, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Albedo (N, 3) and gloss (N,) of eyeball points from their rest direction (N, 3) out of the eye's centre."""
+def _eye_colour(direction: Tensor, look: Look, rng: np.random.Generator) -> Tensor:
+    """Albedo (N, 3) of eyeball points from their rest direction (N, 3) out of the eye's centre."""
     polar = torch.rad2deg(torch.arccos(direction[:, 2].clamp(-1, 1)))
     around = torch.atan2(direction[:, 1], direction[:, 0])
     spokes = torch.zeros_like(around)
@@ -77,7 +77,7 @@ def _eye_colour(direction: Tensor, look: Look, rng: np.random.Generator) -> tupl
     red = 1 - torch.tensor([0.05, 0.28, 0.3]) * ((polar - 45) / 45).clamp(0, 1)[:, None]
     colour = colour * (1 - white) + sclera * red * white
     colour = colour * (1 - torch.sigmoid((look.pupil - polar) / 0.8))[:, None] + 0.004
-    return colour, torch.ones_like(polar)
+    return colour
 
 
 def _lit(
@@ -139,8 +139,7 @@ class Photographer:
         parts = [head_faces, *(p.faces + int(o) for (p, _), o in zip([*solid, *soft], offsets[1:-1], strict=True))]
         casters = (casters_v * _VIEW)[None], torch.cat(parts)
 
-        image = srgb_background = background.reshape(-1, 3).clone()
-        image = torch.where(srgb_background <= 0.04045, srgb_background / 12.92, ((srgb_background + 0.055) / 1.055) ** 2.4)
+        image = srgb_to_linear(background.reshape(-1, 3))
         zbuffer = torch.full((n * n,), torch.inf)
         depth = self._head(head, image, zbuffer, casters)
         for piece, v in solid:
@@ -191,7 +190,7 @@ class Photographer:
         if bool(eye.any()):
             centres = torch.stack([stage.rest[torch.from_numpy(stage.part == b)].mean(0) for b in balls])
             local = values[eye][:, 11:14] - centres[(part[eye] == balls[1]).long()]
-            colour, _ = _eye_colour(functional.normalize(local, dim=1), look, self.rng)
+            colour = _eye_colour(functional.normalize(local, dim=1), look, self.rng)
             albedo[eye], gloss[eye], power[eye] = colour, 1.1, 160.0
             ambient[eye] = 0.5 + 0.2 * ambient[eye]
         view = functional.normalize(-point * _VIEW, dim=1)

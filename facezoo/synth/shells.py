@@ -46,6 +46,14 @@ def smooth_field(rng: np.random.Generator, points: Tensor, scale: float, count: 
     return torch.cos(points @ k + phase).sum(1) * (2 / count) ** 0.5
 
 
+def grid_faces(rows: int, columns: int, flip: bool = False) -> Tensor:
+    """Triangles (2 (rows - 1) (columns - 1), 3) of a grid of vertices stored row by row; ``flip`` turns them over."""
+    index = torch.arange(rows * columns).reshape(rows, columns)
+    a, b, c, d = index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]
+    faces = torch.cat([torch.stack([a, b, d], -1).reshape(-1, 3), torch.stack([b, c, d], -1).reshape(-1, 3)])
+    return faces[:, [0, 2, 1]] if flip else faces
+
+
 def _relax(offset: Tensor, faces: Tensor, keep: Tensor, steps: int) -> Tensor:
     """Average vertex values (V, 3) over their edges, only where ``keep``."""
     edges = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])

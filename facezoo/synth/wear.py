@@ -11,7 +11,7 @@ from torch import Tensor
 from facezoo.synth import noise
 from facezoo.synth.hair import ellipsoid
 from facezoo.synth.layout import Stage
-from facezoo.synth.shells import Piece, shell, smooth_field
+from facezoo.synth.shells import Piece, grid_faces, shell, smooth_field
 
 
 def cloth_colour(rng: np.random.Generator) -> tuple[float, float, float]:
@@ -53,9 +53,7 @@ def torso(rng: np.random.Generator, skin: tuple[float, float, float]) -> Piece:
     p = np.stack([
         rows[:, 0, None] * np.sin(phi), rows[:, 2, None] - 0.012 * np.cos(phi) + 0 * phi, rows[:, 3, None] + rows[:, 1, None] * np.cos(phi),
     ], -1)  # fmt: skip
-    index = np.arange(len(rows) * (n + 1)).reshape(len(rows), n + 1)
-    q = [index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]]
-    faces = np.concatenate([np.stack([q[0], q[1], q[3]], -1).reshape(-1, 3), np.stack([q[1], q[2], q[3]], -1).reshape(-1, 3)])
+    faces = grid_faces(len(rows), n + 1)
     v = torch.from_numpy(p.reshape(-1, 3)).float()
     u = np.broadcast_to(phi / (2 * np.pi), p.shape[:2]) * 6
     w = np.broadcast_to(np.linspace(0, 1, len(rows))[:, None], p.shape[:2]) * 4
@@ -66,7 +64,7 @@ def torso(rng: np.random.Generator, skin: tuple[float, float, float]) -> Piece:
     cloth = torch.tensor(cloth_colour(rng))
     colour = torch.where(bare[:, None], torch.tensor(skin), cloth)
     v = v + 0.004 * smooth_field(rng, v, 0.035)[:, None] * (~bare)[:, None]
-    return Piece(v, torch.from_numpy(faces), uv, colour, torch.full((len(v),), 0.05), "cloth", texture=_pattern(rng))
+    return Piece(v, faces, uv, colour, torch.full((len(v),), 0.05), "cloth", texture=_pattern(rng))
 
 
 def _tube(path: Tensor, radius: float, around: int = 5, flat: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -185,9 +183,7 @@ def hat(rng: np.random.Generator, stage: Stage, vertices: Tensor) -> tuple[list[
             yy = line + 0.006 - t * rng.uniform(0.0, 0.022) - 0.018 * t * torch.sin(phi) ** 2 + 0.5 * tilt * (0.06 + t * reach) * torch.cos(phi)
             rows.append(torch.stack([half[0] * r * torch.sin(phi + turn), yy, -0.082 + half[1] * r * torch.cos(phi + turn)], -1))
         v = torch.stack(rows).reshape(-1, 3)
-        index = torch.arange(4 * n).reshape(4, n)
-        q = [index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]]
-        f = torch.cat([torch.stack([q[0], q[1], q[3]], -1).reshape(-1, 3), torch.stack([q[1], q[2], q[3]], -1).reshape(-1, 3)])
+        f = grid_faces(4, n)
         brim = cloth_colour(rng) if rng.random() < 0.3 else colour
         pieces.append(Piece(v, f, torch.zeros(len(v), 2), torch.tensor(brim).expand(len(v), 3), torch.full((len(v),), 0.02), "cloth"))
     if kind == "beanie" and rng.random() < 0.3:

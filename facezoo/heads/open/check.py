@@ -14,6 +14,7 @@ from facezoo.heads import HeadModel, HeadParams, load_head
 from facezoo.mesh.normals import face_normals
 
 from . import anthropometry as ap
+from .expressions import mirror_name
 
 # Measures the issue asks for; the others are reported but not judged.
 JUDGED = ("head_breadth", "head_length", "bizygomatic", "bigonial", "menton_sellion", "interpupillary", "subnasale_sellion",
@@ -87,7 +88,7 @@ def expression_report(head: HeadModel) -> dict[str, float]:
     mirror = head.topology.symmetry
     assert mirror is not None
     flip = torch.tensor([-1.0, 1.0, 1.0])
-    other = [names.index(m.replace("Left", "#").replace("Right", "Left").replace("#", "Right")) for m in names]
+    other = [names.index(mirror_name(m)) for m in names]
     asymmetry = (fields - fields[mirror][:, :, other] * flip[:, None]).norm(dim=1).max()
     parts = head.meta["parts"]
     part, ring = np.asarray(head.extra["part"]), np.asarray(head.extra["ring"])
