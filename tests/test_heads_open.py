@@ -20,7 +20,7 @@ from facezoo.heads.open.check import (
     turned_triangles,
 )
 from facezoo.heads.open.turntable import expression_params
-from facezoo.heads.visible_contour import visible_contour
+from facezoo.heads.visible_contour import contour68, divide_evenly, visible_contour
 from facezoo.mesh.topology import boundary_loops, components
 
 SHARED = Path(os.environ.get("FACEZOO_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -146,5 +146,39 @@ def test_contour_leaves_the_jaw_only_on_the_far_side(head: HeadModel) -> None:
         far, near = (away[9:], away[:8]) if left_far else (away[:8], away[9:])
         assert float(near.max()) < 2e-3
         assert float(far.max()) > 0.02
-    frontal = visible_contour(head, head.v_template[None] @ flat.T + torch.tensor([0.0, 0.0, 2.0]), flat[None])
+    frontal = visible_contour(
+        head, head.v_template[None] @ flat.T + torch.tensor([0.0, 0.0, 2.0]), flat[None]
+    )
     assert frontal.shape == (1, 17, 3)
+
+
+def _image(points: torch.Tensor) -> torch.Tensor:
+    return points[..., :2] / points[..., 2:]
+
+
+@pytest.mark.parametrize("yaw", [0.0, 0.7, -1.3])
+def test_2d_markup_divides_outline_and_brows_evenly(head: HeadModel, yaw: float) -> None:
+    from facezoo.geometry.rotations import euler_to_matrix
+
+    R = torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ euler_to_matrix(
+        torch.tensor([yaw]), torch.zeros(1), torch.zeros(1)
+    )
+    camera = head.v_template[None] @ R.mT + torch.tensor([0.0, 0.0, 1.5])
+    found = contour68(head, camera, R)
+    mesh = head.landmarks(camera, "ibug68")
+    assert torch.equal(found[:, 27:], mesh[:, 27:])
+    assert torch.allclose(found[:, 8], mesh[:, 8], atol=1e-6)  # the chin stays
+    for first, last in ((0, 9), (8, 17), (17, 22), (22, 27)):
+        steps = (_image(found[0, first + 1 : last]) - _image(found[0, first : last - 1])).norm(dim=1)
+        # Chords of equal arcs: shorter where the line bends.
+        assert float(steps.max() / steps.min()) < 1.6
+    right, left = found[0, 21, 0] - mesh[0, 27, 0], found[0, 22, 0] - mesh[0, 27, 0]
+    if yaw == 0.0:
+        assert (
+            0.010 < float(left) < 0.016 and 0.010 < -float(right) < 0.016
+        )  # brows begin 12 mm from the midline
+
+
+def test_division_is_exact_on_a_straight_line() -> None:
+    line = torch.tensor([[[0.0, 0, 1], [0.1, 0, 1], [0.7, 0, 1], [1.0, 0, 1]]], dtype=torch.float64)
+    assert torch.allclose(divide_evenly(line, 5)[0, :, 0], torch.linspace(0, 1, 5, dtype=torch.float64))

@@ -49,9 +49,11 @@ def test_box_is_tight_and_face_is_in_the_picture(samples: list[Sample]) -> None:
         assert s.visible.any()
 
 
-def test_contour_shares_the_inner_face(samples: list[Sample]) -> None:
+def test_2d_markup_shares_the_inner_face(samples: list[Sample]) -> None:
     for s in samples:
-        assert np.array_equal(s.lm68[17:], s.lm68_contour[17:])
+        assert np.array_equal(s.lm68[27:], s.lm68_contour[27:])
+        assert np.array_equal(s.lm68[8], s.lm68_contour[8])
+        assert not np.array_equal(s.lm68[:8], s.lm68_contour[:8])
 
 
 def test_batch_has_the_shard_layout() -> None:

@@ -44,8 +44,8 @@ class AugmentConfig:
     flip_vertical: float = 0.0
     color: float = 0.4
     grey: float = 0.06
-    low_resolution: float = 0.1
-    low_resolution_min: float = 0.25
+    low_resolution: float = 0.2
+    low_resolution_min: float = 0.2
     blur: float = 0.15
     blur_max: float = 2.2
     noise: float = 0.15

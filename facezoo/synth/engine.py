@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from facezoo.geometry.rotations import axis_angle_to_matrix
-from facezoo.heads.visible_contour import visible_contour
+from facezoo.heads.visible_contour import contour68
 from facezoo.render.visibility import visibility
 from facezoo.synth.background import sample_background
 from facezoo.synth.hair import grow_beard, grow_hair
@@ -28,7 +28,7 @@ from facezoo.synth.shells import Piece
 from facezoo.synth.skin_paint import SkinTraits, paint_albedo, sample_traits
 from facezoo.synth.wear import glasses, hat, mask, torso
 
-VERSION = "people-2"
+VERSION = "people-3"
 SUPERSAMPLING = 1.25
 # Linear RGB of irises from dark brown to grey, and how common each is with light and with dark skin.
 IRISES = np.array([
@@ -82,7 +82,7 @@ def _look(rng: np.random.Generator, traits: SkinTraits, albedo: NDArray, gloss: 
     tint = np.exp(rng.normal(0, 0.06, 3) + rng.normal(0, 0.1)).astype(np.float32)
     odds = IRIS_ODDS[0] if traits.melanin < 0.5 else IRIS_ODDS[1]
     iris = IRISES[rng.choice(len(IRISES), p=odds / odds.sum())] * np.exp(rng.normal(0, 0.25))
-    white = np.array([0.62, 0.58, 0.54]) * rng.uniform(0.6, 1.05)
+    white = np.array([0.55, 0.50, 0.46]) * rng.uniform(0.45, 1.0)
     teeth = np.array([0.72, 0.66, 0.54]) * rng.uniform(0.45, 1.1) * np.array([1, 1, rng.uniform(0.75, 1.1)])
     inner = np.array([0.30, 0.09, 0.08]) * np.exp(-1.1 * traits.melanin) * np.exp(rng.normal(0, 0.15))
     shine = rng.uniform(0.4, 1.6)
@@ -137,7 +137,7 @@ def _labels(seed: int, shot: _Shot, scale: float) -> dict[str, Any]:
     K = shot.K.clone()
     K[:2] *= scale
     lm = head.landmarks(camera[None], "ibug68")[0]
-    contour = visible_contour(head, camera[None], shot.R[None])[0]
+    contour = contour68(head, camera[None], shot.R[None])[0]
     subset = head.topology.subsets[1609]
     dense = camera[subset]
     pixels = torch.cat([dense, lm, contour]) @ K.T
@@ -151,7 +151,7 @@ def _labels(seed: int, shot: _Shot, scale: float) -> dict[str, Any]:
         "points": points[:n],
         "visible": visible.numpy(),
         "lm68": lm68,
-        "lm68_contour": np.concatenate([points[n + 68 :], lm68[17:]]),
+        "lm68_contour": points[n + 68 :],
         "box": np.concatenate([lm68.min(0), lm68.max(0)]),
         "identity": shot.person.identity,
         "expression": shot.person.expression,

@@ -74,10 +74,13 @@ def _curtain(
 ) -> Piece:
     """Hair that hangs round the sides and the back."""
     n_around, n_down = 56, 16
-    opening = rng.uniform(0.75, 1.75)  # radians left free in front, each side
+    free = rng.uniform(0.75, 1.75, 2)  # radians left free in front, at the subject's left and right
+    free[1] = free[0] if rng.random() < 0.5 else free[1]
+    if rng.random() < 0.15:  # it falls over one side of the face
+        free[rng.integers(2)] = rng.uniform(0.2, 0.7)
     bottom = rng.uniform(-0.22, -0.12) if long else rng.uniform(-0.12, -0.04)
     top = 0.075
-    phi = torch.linspace(opening, 2 * np.pi - opening, n_around)
+    phi = torch.linspace(float(free[0]), float(2 * np.pi - free[1]), n_around)
     t = torch.linspace(0, 1, n_down)
     phi_g, t_g = torch.meshgrid(phi, t, indexing="ij")
     half_breadth = float(vertices[:, 0].abs().quantile(0.97))
@@ -94,7 +97,7 @@ def _curtain(
     points = points - out * (0.028 * (1 - _ramp(t_g, 0.0, 0.3))).reshape(-1, 1)
     faces = grid_faces(n_around, n_down, flip=True)
     # Seen from outside the grid runs left to right and down.
-    side = torch.minimum(phi_g - opening, 2 * np.pi - opening - phi_g) * 0.08
+    side = torch.minimum(phi_g - free[0], 2 * np.pi - free[1] - phi_g) * 0.08
     edge = torch.minimum(side, (1 - t_g) * (top - bottom)).reshape(-1) - 0.004
     uv = torch.stack([phi_g / (2 * np.pi), 1 - t_g], -1).reshape(-1, 2)
     return Piece(points, faces, uv, torch.tensor(colour).expand(len(points), 3), edge, "hair", **look)

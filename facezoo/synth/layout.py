@@ -32,6 +32,7 @@ class Stage:
         rest: (V, 3) mean head; normals: (V, 3).
         part, ring: (V,) codes of the head's construction (``parts`` names them).
         occlusion: (V,) ambient light that reaches the mean head's vertices, 0..1.
+        eye_centres: (2, 3) centres of the left and the right eyeball.
         scalp, beard: (V,) signed distance to the hairline and to the beard's outline, inside positive, metres.
     """
 
@@ -43,6 +44,7 @@ class Stage:
     ring: np.ndarray
     parts: tuple[str, ...]
     occlusion: torch.Tensor
+    eye_centres: torch.Tensor
     scalp: np.ndarray
     beard: np.ndarray
 
@@ -80,6 +82,12 @@ def _ambient_occlusion(rest: torch.Tensor, normals: torch.Tensor, faces: torch.T
     return (seen / total.clamp(min=1e-6)).clamp(0.05, 1)
 
 
+def _sphere_centre(points: torch.Tensor) -> torch.Tensor:
+    """Centre (3,) of the sphere through points (N, 3): |p|² = 2 p·c + const in least squares."""
+    system = torch.cat([2 * points, torch.ones(len(points), 1)], 1).double()
+    return torch.linalg.lstsq(system, points.double().square().sum(1, keepdim=True)).solution[:3, 0].float()
+
+
 @lru_cache(maxsize=1)
 def stage() -> Stage:
     """Prepare the open head; cached per process (about a second)."""
@@ -110,5 +118,6 @@ def stage() -> Stage:
     return Stage(
         head, layout, rest, normals, part, np.asarray(extra["ring"]), parts,
         _ambient_occlusion(rest, normals, faces),
+        torch.stack([_sphere_centre(rest[torch.from_numpy(part == ball)]) for ball in balls]),
         _signed_distance(lines["scalp"], uv, scale), _signed_distance(lines["beard"], uv, scale),
     )  # fmt: skip

@@ -247,8 +247,8 @@ def _ceiling(s: _Scene) -> None:
 
 _SITUATIONS: dict[str, tuple[Callable[[_Scene], None], float]] = {
     "overcast": (_overcast, 1.6), "sun": (_sun, 1.6), "indoor": (_indoor, 2.4), "window": (_window, 1.2),
-    "flash": (_flash, 1.2), "studio": (_studio, 1.5), "backlit": (_backlit, 0.7), "stage": (_stage, 0.6),
-    "low_key": (_low_key, 0.7), "screen": (_screen, 0.4), "flat": (_flat, 0.6), "ceiling": (_ceiling, 0.8),
+    "flash": (_flash, 1.2), "studio": (_studio, 1.5), "backlit": (_backlit, 0.7), "stage": (_stage, 0.35),
+    "low_key": (_low_key, 0.5), "screen": (_screen, 0.4), "flat": (_flat, 0.6), "ceiling": (_ceiling, 0.8),
 }  # fmt: skip
 SITUATIONS = tuple(_SITUATIONS)
 _CHANCE = np.array([weight for _, weight in _SITUATIONS.values()])

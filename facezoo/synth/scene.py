@@ -150,7 +150,7 @@ class Photographer:
             self._piece(piece, v, image, zbuffer, casters, write=False)
         return image.reshape(n, n, 3), depth
 
-    def _shadows(self, casters: tuple[Tensor, Tensor], points: Tensor) -> list[Tensor]:
+    def _shadows(self, casters: tuple[Tensor, Tensor], points: Tensor, normals: Tensor) -> list[Tensor]:
         """Cast shadows of the strongest light; the others fill in."""
         strength = self.rig.colours.sum(-1)
         out = []
@@ -158,8 +158,8 @@ class Photographer:
             if k != int(strength.argmax()):
                 out.append(torch.ones(len(points)))
                 continue
-            out.append(shadow(*casters, torch.from_numpy(d)[None], (points * _VIEW)[None], softness=0.002 + 0.02 * float(s),
-                              bias=0.0075, resolution=128)[0])  # fmt: skip
+            out.append(shadow(*casters, torch.from_numpy(d)[None], (points * _VIEW)[None], normals=normals[None],
+                              softness=0.002 + 0.02 * float(s), bias=0.004, resolution=160)[0])  # fmt: skip
         return out
 
     def _head(self, head: Tensor, image: Tensor, zbuffer: Tensor, casters: tuple[Tensor, Tensor]) -> Tensor:
@@ -188,13 +188,12 @@ class Photographer:
         balls = [stage.parts.index("eyeball_left"), stage.parts.index("eyeball_right")]
         eye = (part == balls[0]) | (part == balls[1])
         if bool(eye.any()):
-            centres = torch.stack([stage.rest[torch.from_numpy(stage.part == b)].mean(0) for b in balls])
-            local = values[eye][:, 11:14] - centres[(part[eye] == balls[1]).long()]
+            local = values[eye][:, 11:14] - stage.eye_centres[(part[eye] == balls[1]).long()]
             colour = _eye_colour(functional.normalize(local, dim=1), look, self.rng)
             albedo[eye], gloss[eye], power[eye] = colour, 1.1, 160.0
-            ambient[eye] = 0.5 + 0.2 * ambient[eye]
+            ambient[eye] = 0.15 + 0.75 * ambient[eye]
         view = functional.normalize(-point * _VIEW, dim=1)
-        lit = _lit(albedo, gloss, power, normal, view, self.rig, self._shadows(casters, point), ambient**0.8, 0.25)
+        lit = _lit(albedo, gloss, power, normal, view, self.rig, self._shadows(casters, point, normal), ambient**0.8, 0.25)
         image[at] = lit
         zbuffer[at] = depth.reshape(-1)[at]
         return depth
@@ -238,7 +237,7 @@ class Photographer:
         ambient = torch.full((len(at),), 0.8) if piece.kind == "cloth" else 0.45 + 0.55 * (edge / 0.03).clamp(0, 1)
         # Small things and hair go unshadowed: nobody sees it, and a shadow costs as much as the piece.
         shaded = piece.kind == "cloth" and piece.fuzz == 0 and len(at) > 2000
-        factors = self._shadows(casters, point) if shaded else [torch.ones(len(at))] * len(self.rig.directions)
+        factors = self._shadows(casters, point, normal) if shaded else [torch.ones(len(at))] * len(self.rig.directions)
         lit = _lit(albedo, gloss, power, normal, view, self.rig, factors, ambient, 0.3 if piece.kind == "hair" else 0.0)
         if piece.kind == "glass":
             shine = _lit(albedo * 0, torch.full_like(gloss, 1.0), torch.full_like(power, 300.0), normal, view, self.rig, factors, ambient, 0.0)

@@ -18,7 +18,7 @@ def contact_sheet(seeds: Sequence[int], columns: int = 8, size: int = 176, landm
         picture = Image.fromarray(sample.image)
         if landmarks:
             draw = ImageDraw.Draw(picture)
-            for points, colour in ((sample.lm68, (0, 255, 0)), (sample.lm68_contour[:17], (255, 0, 0))):
+            for points, colour in ((sample.lm68, (0, 255, 0)), (sample.lm68_contour[:27], (255, 0, 0))):
                 for x, y in points:
                     draw.ellipse([x - 1, y - 1, x + 1, y + 1], fill=colour)
         sheet.paste(picture, (i % columns * size, i // columns * size))

@@ -22,7 +22,7 @@ def paint_brows(face: Face) -> None:
         "thin": (half * 0.5, density), "bushy": (half * 1.35, 1.0), "sparse": (half, density * 0.5),
         "drawn": (half * 0.7, 1.0),
     }.get(t.brow, (half, density))  # fmt: skip
-    knots = np.array([-0.12, 0.0, 0.15, 0.4, 0.7, 1.0, 1.12])
+    knots = np.array([-0.22, -0.1, 0.1, 0.4, 0.7, 1.0, 1.12])
     profile = np.array([0, 0.6, 0.95, 1, 0.8, 0.35, 0]) * np.exp(rng.normal(0, 0.12, 7))
     lift = np.cumsum(rng.normal(0, 0.0005, 7)) + rng.normal(0, 0.0006)
     hair = np.array(t.body_hair) * np.exp(rng.normal(-0.35, 0.3))

@@ -26,7 +26,7 @@ def paint_eyes(face: Face) -> None:
     lash_tone = np.array([0.012, 0.010, 0.009]) if t.makeup > 0.2 else np.array(t.body_hair) * 0.35 + 0.004
     crease_at = float(np.clip(rng.normal(0.0062, 0.0018), 0.0028, 0.011))
     crease = rng.uniform(0, 0.45) * (rng.random() < 0.85)
-    thick = rng.uniform(0.0007, 0.0014)
+    thick = rng.uniform(0.0008, 0.0019)
     wing = rng.random() < 0.35
     for eye in face.g.eyes:
         texels, out, up = eye.texels, eye.out, eye.up
