@@ -16,7 +16,7 @@ from facezoo.heads import HeadModel
 from facezoo.models.base import count_parameters
 from facezoo.models.dense.config import DenseConfig
 from facezoo.models.dense.module import DenseModel
-from facezoo.models.dense.net import START_SIGMA, DenseOutput
+from facezoo.models.dense.net import START_SIGMA, DenseNet, DenseOutput
 
 SMALL = {
     "points": 20,
@@ -193,3 +193,13 @@ def test_config_is_plain_json() -> None:
     config = DenseConfig()
     assert DenseConfig(**json.loads(json.dumps(dataclasses.asdict(config)))) == config
     assert DenseOutput._fields[0] == "points"
+
+
+def test_half_precision_keeps_coordinates_in_float32() -> None:
+    config = DenseConfig(points=1609, crop_size=64)
+    net = DenseNet(config).eval()
+    images = torch.rand(2, 3, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = net(images)
+    assert low.points.dtype == low.identity.dtype == torch.float32
+    assert torch.allclose(low.points, net(images).points, atol=0.02)

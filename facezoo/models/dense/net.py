@@ -106,7 +106,15 @@ class DenseNet(nn.Module):
         """Estimate everything for crops (B, 3, S, S) of RGB values in [0, 1]."""
         if images.dim() != 4 or images.shape[1] != 3:
             raise InputError(f"images have shape {tuple(images.shape)}; expected (B, 3, S, S), RGB in [0, 1]")
-        hidden = self.neck(self.features(images))
+        features, device = self.features(images), images.device.type
+        if not torch.is_autocast_enabled(device):
+            return self._decode(features)
+        with torch.autocast(device, enabled=False):  # half precision would round a coordinate to a quarter pixel
+            return self._decode(features.float())
+
+    def _decode(self, features: Tensor) -> DenseOutput:
+        """Turn image features (B, F) into everything."""
+        hidden = self.neck(features)
         points, raw = self.decoder(hidden)
         if self.config.decoder == "spiral":
             mesh = self.mesh_decoder(hidden)
