@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-.PHONY: help demo test lint types unit test-recipes head wheel clean
+.PHONY: help demo test lint types unit test-slow head wheel clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -19,10 +19,10 @@ types: $(VENV)/.installed-dev  ## mypy
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-dev  ## unit tests: no network, no optional package
-	$(BIN)/python -m pytest -m "not recipes and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu"
 
-test-recipes: $(VENV)/.installed-dev  ## short trainings
-	$(BIN)/python -m pytest -m recipes
+test-slow: $(VENV)/.installed-dev  ## short trainings, several processes, the walk-through of the docs
+	$(BIN)/python -m pytest -m "slow and not gpu"
 
 head: $(VENV)/.installed-dev  ## build the open head again: the same bytes
 	$(BIN)/python -m facezoo.heads.open

@@ -2,7 +2,7 @@
 
 A recipe's sections always come in the same order: base, model, loss, data, optim, trainer, init, publish, seed. On the
 command line ``section.key=value`` overrides a value, and ``section=value`` sets the section's main key
-(``loss=rle`` is ``loss.name=rle``).
+(``loss=rle`` is ``loss.name=rle``). ``smoke=true`` makes any recipe a run of half a minute (:data:`SMOKE`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import difflib
 import importlib
 import importlib.metadata
 import platform
+import re
 import subprocess
+import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +25,28 @@ from omegaconf.errors import OmegaConfBaseException
 
 from facezoo.data.datamodule import DataConfig
 from facezoo.errors import RecipeError, unknown_name
+from facezoo.mesh.io.atomic import write_bytes
 from facezoo.training.settings import OptimConfig, TrainerConfig
 
 SECTIONS = ("model", "loss", "data", "optim", "trainer", "init", "publish", "seed")
 # What ``section=value`` means for sections that are tables.
-SHORT = {"model": "name", "loss": "name", "data": "source", "optim": "name"}
+SHORT = {"model": "name", "loss": "name", "data": "source", "optim": "name", "init": "weights"}
+
+# Keys of the command line that stand for a longer one.
+ALIASES = {"head": "model.head"}
+
+# What ``smoke=true`` sets, before other overrides; a recipe adds its own under ``smoke:``.
+SMOKE: dict[str, dict[str, Any]] = {
+    "data": {"batch_size": 16, "workers": -1, "limit": 48, "validation": 16, "statistics": 64},
+    "trainer": {
+        "max_steps": 0,
+        "max_minutes": 0.5,
+        "log_every": 5,
+        "validate_every": 50,
+        "image_every": 100,
+        "checkpoint_every": 50,
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -38,10 +57,15 @@ class Method:
     config: str
     loss: str
     model: str
+    data: str = ""  # dataclass of the ``data`` section, if not the pictures' one
 
     def config_class(self) -> type:
         """Return the dataclass of the ``model`` section."""
         return getattr(importlib.import_module(f"{self.package}.config"), self.config)
+
+    def data_class(self) -> type:
+        """Return the dataclass of the ``data`` section."""
+        return getattr(importlib.import_module(f"{self.package}.config"), self.data) if self.data else DataConfig
 
     def loss_class(self) -> type:
         """Return the dataclass of the ``loss`` section."""
@@ -52,7 +76,36 @@ class Method:
         return getattr(importlib.import_module(f"{self.package}.module"), self.model)
 
 
-METHODS = {"dense": Method("facezoo.models.dense", "DenseConfig", "DenseLossConfig", "DenseModel")}
+METHODS = {
+    "dense": Method("facezoo.models.dense", "DenseConfig", "DenseLossConfig", "DenseModel"),
+    "flowface": Method("facezoo.models.flowface", "FlowFaceConfig", "FlowFaceLossConfig", "FlowFaceModel"),
+    "deca": Method("facezoo.models.deca", "DecaConfig", "DecaLossConfig", "DecaModel"),
+    "synergynet": Method("facezoo.models.synergynet", "SynergyConfig", "SynergyLossConfig", "SynergyModel"),
+    "stabilizer": Method(
+        "facezoo.models.stabilizer", "StabilizerConfig", "StabilizerLossConfig", "StabilizerModel", "PairConfig"
+    ),
+}
+
+
+@dataclass
+class InitConfig:
+    """The recipe's ``init`` section; ``init: NAME`` is short for ``init: {weights: NAME}``.
+
+    Attributes:
+        weights: ``"scratch"``, or what :func:`facezoo.hub.resolve` finds: a zoo name, a Hub id or a folder.
+        freeze: parts that do not train, by module name (``features``, ``features.backbone.stem``); their batch
+            statistics stand still as well.
+        rehead: allow weights of other sizes: what fits is loaded or sliced, the rest starts anew.
+    """
+
+    weights: str = "scratch"
+    freeze: list[str] = field(default_factory=list)
+    rehead: bool = False
+
+    @property
+    def scratch(self) -> bool:
+        """True without given weights."""
+        return self.weights == "scratch"
 
 
 @dataclass
@@ -75,7 +128,7 @@ class Recipe:
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    init: str = "scratch"
+    init: InitConfig = field(default_factory=InitConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
     seed: int = 0
 
@@ -112,7 +165,7 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
 
     Args:
         name: a shipped recipe's name or a path to a YAML file.
-        overrides: ``key=value`` strings with dotted keys.
+        overrides: ``key=value`` strings with dotted keys; ``smoke=true`` is applied before the others.
 
     Returns:
         The resolved recipe.
@@ -123,8 +176,19 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     """
     path = find_recipe(name)
     values = _read(path)
-    for override in overrides:
-        _apply(values, override)
+    extra = values.pop("smoke", None) or {}
+    given = list(overrides)
+    smoke = _wants_smoke(given)
+    if smoke:
+        run_dir = {"trainer": {"run_dir": f"runs/smoke-{path.stem}"}}
+        values = cast(DictConfig, OmegaConf.merge(values, _smoke_of(values), run_dir, extra))
+    for override in given:
+        if not override.startswith("smoke="):
+            _apply(values, override)
+    if smoke and OmegaConf.select(values, "data.source") == "mix":  # its limits stand in its entries
+        values.data.limit = 0
+        for part in values.data.get("mix", []):
+            part.limit = min(part.get("limit") or SMOKE["data"]["limit"], SMOKE["data"]["limit"])
     return resolve(values, str(path))
 
 
@@ -145,6 +209,7 @@ def find_recipe(name: str) -> Path:
 
 def resolve(values: DictConfig, source: str = "recipe") -> Recipe:
     """Check a raw configuration against the sections' dataclasses and build the recipe."""
+    _spread(values)
     plain = OmegaConf.to_container(values, resolve=True)
     if not isinstance(plain, dict):
         raise RecipeError(f"{source} is not a table of sections")
@@ -155,25 +220,23 @@ def resolve(values: DictConfig, source: str = "recipe") -> Recipe:
     schema = {
         "model": method.config_class(),
         "loss": method.loss_class(),
-        "data": DataConfig,
+        "data": method.data_class(),
         "optim": OptimConfig,
         "trainer": TrainerConfig,
+        "init": InitConfig,
         "publish": PublishConfig,
     }
     known = sorted(_keys(schema))
     for key in plain:
         if key not in SECTIONS:
             raise unknown_key(str(key), known)
-    parts: dict[str, Any] = {
-        "init": str(plain.get("init", "scratch")),
-        "seed": _integer("seed", plain.get("seed", 0)),
-    }
+    parts: dict[str, Any] = {"seed": _integer("seed", plain.get("seed", 0))}
     for section, kind in schema.items():
         given = plain.get(section) or {}
         if not isinstance(given, Mapping):
             raise RecipeError(f"{section} must be a table in {source}, got {given!r}")
         for key in _keys({section: given}):
-            if key not in known and not _inside_list(key, known):
+            if re.sub(r"\[\d+\]", "[]", key) not in known:
                 raise unknown_key(key, known)
         parts[section] = _build(section, kind, given)
     parts["loss"].adjust(parts["model"])
@@ -185,7 +248,7 @@ def unknown_key(key: str, known: Iterable[str]) -> RecipeError:
     names = list(known)
     last = key.rsplit(".", 1)[-1]
     # ``learning_rate`` is nearest to nothing as a whole path, so the last part is compared on its own as well.
-    sections = [] if "." in key else difflib.get_close_matches(key, SECTIONS, n=1, cutoff=0.5)
+    sections = [] if "." in key else difflib.get_close_matches(key, (*SECTIONS, "smoke"), n=1, cutoff=0.5)
     near = (
         sections
         or difflib.get_close_matches(key, names, n=2, cutoff=0.6)
@@ -210,13 +273,20 @@ def to_yaml(recipe: Recipe) -> str:
 
 def save_resolved(recipe: Recipe, folder: Path) -> None:
     """Write ``recipe.yaml`` with versions, git revision and platform in its header."""
-    versions = [f"{name} {_version(name)}" for name in ("facezoo", "torch", "lightning", "timm", "numpy")]
+    found = versions()
     header = [
         f"# python -m facezoo.train recipe={folder / 'recipe.yaml'}",
-        f"# {', '.join(versions)}, python {platform.python_version()}",
-        f"# git {_git_revision()}",
+        f"# {', '.join(f'{k} {v}' for k, v in found.items() if k != 'git')}",
+        f"# git {found['git']}",
     ]
-    (folder / "recipe.yaml").write_text("\n".join(header) + "\n\n" + to_yaml(recipe))
+    write_bytes(folder / "recipe.yaml", ("\n".join(header) + "\n\n" + to_yaml(recipe)).encode())
+
+
+def versions() -> dict[str, str]:
+    """Return what a run depends on beside its recipe: packages, Python, the system, and the git revision."""
+    names = ("facezoo", "torch", "lightning", "timm", "torchmetrics", "omegaconf", "safetensors", "numpy")
+    found = {name: _version(name) for name in names}
+    return {**found, "python": platform.python_version(), "on": platform.platform(), "git": _git_revision()}
 
 
 def _read(path: Path, depth: int = 0) -> DictConfig:
@@ -226,6 +296,7 @@ def _read(path: Path, depth: int = 0) -> DictConfig:
         raise RecipeError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(values, DictConfig):
         raise RecipeError(f"{path} is not a table of sections")
+    _spread(values)
     base = values.pop("base", None)
     if base is None:
         return values
@@ -238,10 +309,37 @@ def _read(path: Path, depth: int = 0) -> DictConfig:
     return cast(DictConfig, OmegaConf.merge(below, values))
 
 
+def _smoke_of(values: DictConfig) -> dict[str, dict[str, Any]]:
+    """Return :data:`SMOKE` without what the data of a method know nothing of."""
+    method = METHODS.get(str(OmegaConf.select(values, "model.name", default="dense")))
+    known = {f.name for f in dataclasses.fields(method.data_class())} if method else set(SMOKE["data"])
+    return {**SMOKE, "data": {k: v for k, v in SMOKE["data"].items() if k in known}}
+
+
+def _spread(values: DictConfig) -> None:
+    """Write ``section: value`` out as the table it is short for."""
+    for section, key in SHORT.items():
+        if isinstance(values.get(section), str | int | float):
+            values[section] = {key: values[section]}
+
+
+def _wants_smoke(overrides: Iterable[str]) -> bool:
+    """Read ``smoke=true`` or ``smoke=false`` among the overrides; the last one counts."""
+    found = False
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if key == "smoke" and equals:
+            if text.lower() not in ("true", "false"):
+                raise RecipeError(f"smoke is wrong: {text!r}; expected smoke=true or smoke=false")
+            found = text.lower() == "true"
+    return found
+
+
 def _apply(values: DictConfig, override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise RecipeError(f"override {override!r} is not of the form key=value")
+    key = ALIASES.get(key, key)
     if key in SHORT:
         key = f"{key}.{SHORT[key]}"
     try:
@@ -258,6 +356,9 @@ def _build(section: str, kind: type, given: Mapping[str, Any]) -> Any:
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", "") or ""
         name = f"{section}.{key}" if key else section
+        for entry in dataclasses.fields(kind):  # OmegaConf forgets which list an item was in
+            if _item_table(kind, entry.name) is getattr(error, "object_type", kind):
+                name = f"{section}.{entry.name}[].{key}"
         reason = (getattr(error, "msg", None) or str(error)).splitlines()[0]
         raise RecipeError(f"{name} is wrong: {reason}") from error
 
@@ -269,7 +370,7 @@ def _integer(name: str, value: Any) -> int:
 
 
 def _keys(sections: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """List all dotted keys of nested dataclass types or mappings."""
+    """List all dotted keys of nested dataclass types or mappings; ``a[].b`` or ``a[0].b`` for tables in lists."""
     for name, kind in sections.items():
         path = f"{prefix}{name}"
         inner: Mapping[str, Any] | None = None
@@ -278,6 +379,11 @@ def _keys(sections: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
         elif isinstance(kind, type) and dataclasses.is_dataclass(kind):
             probe = {f.name: f for f in dataclasses.fields(kind)}
             inner = {n: f.default_factory if _is_table(f) else None for n, f in probe.items()}
+            items = {f"{n}[]": table for n in probe if (table := _item_table(kind, n)) is not None}
+            yield from _keys(items, f"{path}.")
+        elif isinstance(kind, list):
+            tables = {f"{name}[{i}]": item for i, item in enumerate(kind) if isinstance(item, Mapping)}
+            yield from _keys(tables, prefix)
         if inner is None:
             yield path
         else:
@@ -288,8 +394,11 @@ def _is_table(entry: dataclasses.Field[Any]) -> bool:
     return isinstance(entry.default_factory, type) and dataclasses.is_dataclass(entry.default_factory)
 
 
-def _inside_list(key: str, known: list[str]) -> bool:
-    return any(key.startswith(f"{name}[") for name in known)
+def _item_table(kind: type, name: str) -> type | None:
+    """Return the dataclass that the items of a list-valued field are, None for other fields."""
+    hint = typing.get_type_hints(kind)[name]
+    item = typing.get_args(hint)[0] if typing.get_origin(hint) is list else None
+    return item if isinstance(item, type) and dataclasses.is_dataclass(item) else None
 
 
 def _version(name: str) -> str:

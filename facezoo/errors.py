@@ -26,6 +26,10 @@ class AssetError(FacezooError):
     """A head, a checkpoint or another file on disk is missing, damaged or not what it claims to be."""
 
 
+class HubError(AssetError):
+    """The Hub cannot be reached, refuses, or does not have what was asked for."""
+
+
 class UnknownNameError(InputError):
     """A name is not in the list of known names."""
 

@@ -153,7 +153,7 @@ class Prediction(Sequence[Face]):
         faces: the faces.
         image: (H, W, 3) uint8 RGB, upright: the pixels all coordinates refer to.
         source: where the picture came from.
-        model: full id of the model, e.g. ``"dense-1609.open-v1"``.
+        model: full id of the model, e.g. ``"dense-1609.open-v2"``.
         detector: name of the detector, or ``"given"``.
     """
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from facezoo.data.augment import CropBatch
 from facezoo.data.statistics import measure_targets
 from facezoo.errors import AssetError, InputError, RecipeError, UnknownNameError
 from facezoo.heads import HeadModel
@@ -203,3 +204,21 @@ def test_half_precision_keeps_coordinates_in_float32() -> None:
         low = net(images)
     assert low.points.dtype == low.identity.dtype == torch.float32
     assert torch.allclose(low.points, net(images).points, atol=0.02)
+
+
+def test_calibration_makes_scales_the_mean_error() -> None:
+    model = DenseModel(small()).eval()
+    generator = torch.Generator().manual_seed(0)
+    count = 12
+    images = torch.rand(count, 3, 64, 64, generator=generator)
+    zeros = torch.zeros(count, 1)
+    batch = CropBatch(
+        images, torch.rand(count, 20, 2, generator=generator), zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros,
+        zeros, zeros, zeros, zeros,
+    )  # fmt: skip
+    factor = model.calibrate([batch])
+    with torch.no_grad():
+        output = model(images)
+    error = (output.points - batch.points).abs()
+    assert float((error / (output.log_sigma.exp() * factor)).mean()) == pytest.approx(1, abs=1e-4)
+    assert model.config.sigma_scale == factor

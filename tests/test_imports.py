@@ -15,17 +15,17 @@ PACKAGE = Path(__file__).resolve().parents[1] / "facezoo"
 COLUMNS = (
     {"errors", "types"},
     {"geometry", "mesh"},
-    {"heads", "render", "metrics"},
+    {"heads", "render", "metrics", "backbones"},
     {"fitting", "detect", "losses", "synth", "data", "catalog", "hub"},
     {"models"},
-    {"training", "evaluation", "export", "viz", "config"},
+    {"training", "predicting", "tracking", "evaluation", "export", "viz", "config"},
     {"cli", "train", "__init__", "__main__"},
 )
 COLUMN = {room: index for index, column in enumerate(COLUMNS) for room in column}
 # `config.py` is the front door of `training`: one room for the question of circles.
 SAME_ROOM = {"config": "training"}
 # Faces save and draw themselves when asked to: imported at call time, never when `types` is.
-CALL_TIME = {("types", "viz")}
+CALL_TIME = {("types", "viz"), ("models", "tracking")}
 # Rooms that need no torch, so that `facezoo list` is instant.
 LIGHT = {"__init__", "__main__", "catalog", "errors", "cli/__init__", "cli/list_command", "cli/info_command"}
 # Optional packages and the only files that may import them.

@@ -1,27 +1,27 @@
-"""A run: learns, resumes to the same weights, stops at NaN, keeps its time budget, exports what was validated."""
+"""A run: learns, averages weights, clips gradients, keeps its schedule, exports what was validated."""
 
 from __future__ import annotations
 
-import csv
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from dense_fakes import POINTS, write_toy_shards
+from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file
+from torch import nn
+from training_toys import PLAIN, rows, toy_recipe
 
-from facezoo.config import Recipe, load_recipe
-from facezoo.data.augment import AugmentConfig
-from facezoo.errors import FacezooError, RecipeError
+from facezoo.data.datamodule import FaceDataModule
+from facezoo.errors import RecipeError
 from facezoo.models.dense.module import DenseModel
-from facezoo.training import run as run_module
 from facezoo.training.ema import WeightAverage
+from facezoo.training.initialise import build_model
 from facezoo.training.run import train
 from facezoo.training.schedule import learning_rate, progress
 from facezoo.training.settings import OptimConfig, TrainerConfig
-
-PLAIN = [f"data.augment.{name}=0" for name in vars(AugmentConfig())]
 
 
 @pytest.fixture(scope="module")
@@ -31,65 +31,15 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def recipe(shards: Path, run_dir: Path, *overrides: str) -> Recipe:
-    small = ("model.widths=[8,16,16,16]", "model.depths=[1,1,1,1]", "model.hidden=32", "model.rank=16",
-             "model.scale_rank=4",
-             f"model.head={shards / 'toy.safetensors'}", f"model.points={POINTS}", "model.crop_size=64",
-             "data=shards", f"data.root={shards}", "data.batch_size=8", "data.validation=16", "data.statistics=64",
-             "trainer.device=cpu", "trainer.log_every=2", "trainer.validate_every=4", "trainer.image_every=0",
-             f"trainer.run_dir={run_dir}")  # fmt: skip
-    return load_recipe("dense", [*small, *overrides])
-
-
-def test_interrupted_and_resumed_equals_uninterrupted(shards: Path, tmp_path: Path) -> None:
-    whole = train(recipe(shards, tmp_path / "whole", "trainer.max_steps=8"))
-    interrupted = recipe(shards, tmp_path / "parts", "trainer.max_steps=8", "trainer.checkpoint_every=5")
-    kill_after(interrupted, step=6)
-    parts = train(interrupted)  # continues at step 5, the last checkpoint before the end
-    one, two = (load_file(folder / "model.safetensors") for folder in (whole, parts))
-    assert one.keys() == two.keys()
-    for name in one:
-        assert torch.equal(one[name], two[name]), name
-
-
-def kill_after(recipe: Recipe, step: int) -> None:
-    """Run until ``step`` and stop there as a crash does: no end-of-run checkpoint, no export."""
-
-    class Crash(Exception):
-        pass
-
-    build = run_module.build_trainer
-
-    def crashing(*arguments: object, **options: object) -> object:
-        from lightning.pytorch.callbacks import LambdaCallback
-
-        trainer = build(*arguments, **options)
-
-        def check(trainer: object, *_: object) -> None:
-            if trainer.global_step == step:
-                raise Crash
-
-        trainer.callbacks.append(LambdaCallback(on_train_batch_end=check))
-        return trainer
-
-    run_module.build_trainer = crashing
-    try:
-        with pytest.raises(Crash):
-            train(recipe)
-    finally:
-        run_module.build_trainer = build
-
-
 def test_training_learns_and_writes_its_run(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    export = train(recipe(shards, tmp_path, "trainer.max_steps=40", "trainer.validate_every=20",
+    export = train(toy_recipe(shards, tmp_path, "trainer.max_steps=40", "trainer.validate_every=20",
                           "trainer.image_every=40",
                           "data.limit=8", *PLAIN))  # fmt: skip
     out = capsys.readouterr().out
     assert "images/s" in out and "min left" in out and "validation" in out
-    rows = list(csv.DictReader((tmp_path / "logs" / "version_0" / "metrics.csv").read_text().splitlines()))
-    distance = [float(r["train/direct"]) for r in rows if r["train/direct"]]
+    distance = [float(r["train/direct"]) for r in rows(tmp_path) if r["train/direct"]]
     assert distance[-1] < 0.6 * distance[0]  # eight pictures are soon known by heart
     assert list((tmp_path / "pictures").glob("predictions-*.png")) and (tmp_path / "best.ckpt").is_file()
     assert (tmp_path / "recipe.yaml").read_text().startswith("# python -m facezoo.train")
@@ -104,17 +54,19 @@ def test_training_learns_and_writes_its_run(
 
 
 def test_a_finished_run_exports_again_without_training(shards: Path, tmp_path: Path) -> None:
-    first = train(recipe(shards, tmp_path, "trainer.max_steps=2"))
+    first = train(toy_recipe(shards, tmp_path, "trainer.max_steps=2"))
     weights = (first / "model.safetensors").read_bytes()
     (first / "model.safetensors").unlink()
-    again = train(recipe(shards, tmp_path, "trainer.max_steps=2"))
+    again = train(toy_recipe(shards, tmp_path, "trainer.max_steps=2"))
     assert (again / "model.safetensors").read_bytes() == weights
 
 
 def test_fine_tuning_starts_from_given_weights(shards: Path, tmp_path: Path) -> None:
-    first = train(recipe(shards, tmp_path / "a", "trainer.max_steps=2"))
+    first = train(toy_recipe(shards, tmp_path / "a", "trainer.max_steps=2"))
     tuned = train(
-        recipe(shards, tmp_path / "b", "trainer.max_steps=1", f"init={first}", "optim.lr=1e-9", "optim.ema=0")
+        toy_recipe(
+            shards, tmp_path / "b", "trainer.max_steps=1", f"init={first}", "optim.lr=1e-9", "optim.ema=0"
+        )
     )
     one, two = (load_file(folder / "model.safetensors") for folder in (first, tuned))
     weights = [n for n in one if n.endswith("weight")]
@@ -127,26 +79,85 @@ def test_fine_tuning_starts_from_given_weights(shards: Path, tmp_path: Path) -> 
      ("loss=rle-exp", "model.decoder=spiral", "model.spiral_factors=[3,2,2]", "model.spiral_length=5")],
 )  # fmt: skip
 def test_every_loss_and_decoder_trains(shards: Path, tmp_path: Path, overrides: tuple[str, ...]) -> None:
-    model = DenseModel.from_pretrained(train(recipe(shards, tmp_path, "trainer.max_steps=2", *overrides)))
+    model = DenseModel.from_pretrained(train(toy_recipe(shards, tmp_path, "trainer.max_steps=2", *overrides)))
     assert all(bool(torch.isfinite(v).all()) for v in model(torch.rand(1, 3, 64, 64)))
-
-
-def test_not_a_number_stops_and_saves_the_batch(shards: Path, tmp_path: Path) -> None:
-    with pytest.raises(FacezooError, match=r"not finite at step \d+.*nonfinite-step"):
-        train(
-            recipe(
-                shards, tmp_path, "trainer.max_steps=30", "optim.lr=1e12", "optim.warmup=0", "optim.clip=0"
-            )
-        )
-    (saved,) = tmp_path.glob("nonfinite-step*.safetensors")
-    assert load_file(saved)["images"].shape == (8, 3, 96, 96)
 
 
 def test_wrong_data_is_refused(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=f"model.points={POINTS}"):
-        train(recipe(shards, tmp_path, "model.points=100", "trainer.max_steps=1"))
+        train(toy_recipe(shards, tmp_path, "model.points=100", "trainer.max_steps=1"))
     with pytest.raises(RecipeError, match="no end"):
-        train(recipe(shards, tmp_path, "trainer.max_steps=0"))
+        train(toy_recipe(shards, tmp_path, "trainer.max_steps=0"))
+
+
+class Watch(Callback):
+    """Keep what every step left behind."""
+
+    def __init__(self) -> None:
+        self.norms: list[float] = []
+        self.weights: list[torch.Tensor] = []
+
+    def on_fit_start(self, trainer, pl_module) -> None:
+        self.start = pl_module.model.net.params.weight.detach().clone()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        self.norms.append(float(nn.utils.get_total_norm(gradients)))
+        self.weights.append(pl_module.model.net.params.weight.detach().clone())
+        if pl_module.average is not None:
+            self.average = pl_module.average.values["net.params.weight"].clone()
+
+
+def test_each_step_is_clipped_averaged_and_follows_the_schedule(shards: Path, tmp_path: Path) -> None:
+    watch = Watch()
+    train(toy_recipe(shards, tmp_path, "trainer.max_steps=8", "trainer.log_every=1", "trainer.validate_every=100",
+                     "optim.clip=0.5", "optim.warmup=0.25", "optim.ema=0.15",
+                     "trainer.precision=32"), [watch])  # fmt: skip
+    log = [r for r in rows(tmp_path) if r["lr"]]
+    before = [float(r["train/gradient_norm"]) for r in log]
+    assert min(before) > 0.5  # so clipping had something to do
+    assert watch.norms == pytest.approx([0.5] * 8, rel=1e-4)
+    optim = OptimConfig(warmup=0.25)
+    rates = [float(r["lr"]) for r in log]
+    assert rates == pytest.approx([learning_rate(step / 8, optim) for step in range(8)])
+    assert rates[0] < rates[1] < rates[2] > rates[3] > rates[7] > 0
+    average = watch.start
+    for n, weights in enumerate(watch.weights, start=1):
+        average = average.lerp(weights, 1 - min(0.15, (1 + n) / (10 + n)))
+    torch.testing.assert_close(watch.average, average)
+    assert not torch.allclose(watch.average, watch.weights[-1], rtol=1e-3)
+
+
+def test_the_validated_weights_are_the_exported_ones(shards: Path, tmp_path: Path) -> None:
+    """In float32, as predictions are made, whatever the precision of the training."""
+    recipe = toy_recipe(
+        shards, tmp_path, "trainer.max_steps=6", "trainer.precision=bf16", "publish.half=false"
+    )
+    model = DenseModel.from_pretrained(train(recipe))
+    data, plain = FaceDataModule(recipe.data, recipe.seed), build_model(recipe)[1]
+    plain.config = None
+    metrics = model.metrics()
+    with torch.no_grad():
+        for batch in data.validation_loader():
+            crops = plain(batch)
+            model.update_metrics(metrics, model(crops.images), crops)
+    measured = {name: float(metric.compute()) for name, metric in metrics.items()}
+    assert model.info["validation"] == pytest.approx(measured, rel=1e-5)
+    logged = [r for r in rows(tmp_path) if r["val/nme68"]][-1]
+    assert float(logged["val/nme68"]) == model.info["validation"]["nme68"]
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same(shards: Path, tmp_path: Path) -> None:
+    if not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
+        pytest.skip("torch.compile needs a C++ compiler")
+    steps = ("trainer.max_steps=3", "trainer.log_every=1", "trainer.precision=32")
+    for name in ("true", "false"):
+        train(toy_recipe(shards, tmp_path / name, *steps, f"trainer.compile={name}"))
+    losses = [
+        [float(r["train/loss"]) for r in rows(tmp_path / n) if r["train/loss"]] for n in ("true", "false")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_schedule_over_steps_and_over_time() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from dense_fakes import POINTS, toy_head_arrays, toy_samples, write_toy_shards
+from torch.utils.data import DataLoader
 
 from facezoo.data.datamodule import DataConfig, FaceDataModule, TrainingBatches
 from facezoo.data.shards import FIELDS, ShardFolder, write_shard
@@ -95,9 +97,9 @@ def test_stream_samples_are_seeds_and_reserved_ones_stay_out(monkeypatch: pytest
         return {**toy_samples(head, len(seeds), size), "seed": np.array(seeds)}
 
     monkeypatch.setattr(engine, "render_batch", render)
-    labels = FaceDataModule(DataConfig("stream", size=32, validation=6), seed=0).label_batches(5)
+    labels = FaceDataModule(DataConfig("stream", size=32, validation=6, workers=0), seed=0).label_batches(5)
     assert "images" not in next(labels) and not asked  # statistics cost no rendering
-    data = FaceDataModule(DataConfig("stream", size=32, batch_size=4, validation=6), seed=0)
+    data = FaceDataModule(DataConfig("stream", size=32, batch_size=4, validation=6, workers=0), seed=0)
     first = next(iter(data.train_loader(start=2)))
     assert first["seed"].tolist() == [1_000_008, 1_000_009, 1_000_010, 1_000_011]
     loader = data.validation_loader()
@@ -105,6 +107,46 @@ def test_stream_samples_are_seeds_and_reserved_ones_stay_out(monkeypatch: pytest
     assert held_out == [b["seed"].tolist() for b in loader]
     assert [s for batch in held_out for s in batch] == list(engine.VALIDATION_SEEDS)[:6]
     assert len([s for s in asked if s in engine.VALIDATION_SEEDS]) == 6  # rendered once, then kept
+
+
+class Numbers:
+    """An endless source whose samples are their numbers."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def read(self, numbers: Sequence[int] | np.ndarray, fields: Sequence[str]) -> dict[str, torch.Tensor]:
+        return {"seed": torch.as_tensor(np.asarray(numbers))}
+
+
+def test_an_endless_source_never_repeats_across_ranks_workers_and_restarts() -> None:
+    seen: list[int] = []
+    for world, start, end in ((3, 0, 4), (2, 4, 9)):  # stopped after four steps, continued with two processes
+        before = len(seen)
+        for rank in range(world):
+            batches = TrainingBatches(Numbers(), 5, 0, start, rank, world, stop=end, seen=before)
+            loader = iter(DataLoader(batches, batch_size=None, num_workers=2 if rank == 1 else 0))
+            for _ in range(start, end):
+                seen += next(loader)["seed"].tolist()
+            assert next(loader) == {}  # what is fetched ahead of the end costs nothing
+    assert sorted(seen) == list(range(4 * 3 * 5 + 5 * 2 * 5))
+
+
+@pytest.mark.parametrize(
+    ("planned", "held_out", "measured"), [(0, 256, 2048), (1280, 80, 320), (64, 64, 256)]
+)
+def test_a_short_run_renders_and_measures_fewer_people(planned: int, held_out: int, measured: int) -> None:
+    data = FaceDataModule(DataConfig("stream", validation=256, workers=0), seed=0, planned=planned)
+    assert data.held_out == held_out
+    shares = [np.concatenate(data.validation_loader(rank, 3).batches.numbers) for rank in range(3)]
+    assert sorted(np.concatenate(shares).tolist()) == list(range(held_out))
+    data.train = Numbers()
+    assert sum(len(batch["seed"]) for batch in data.label_batches(2048)) == measured
+
+
+def test_held_out_shards_are_never_fewer(folder: Path) -> None:
+    data = FaceDataModule(DataConfig("shards", str(folder), validation=20), seed=0, planned=16)
+    assert data.held_out == 20 and len(data.train) == 30
 
 
 def test_too_few_samples_are_refused(folder: Path) -> None:

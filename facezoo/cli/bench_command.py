@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from facezoo.cli.demo_command import astronaut
+from facezoo.errors import InputError
 from facezoo.models.load import pick_device
 
 
@@ -21,6 +22,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _measure(args: argparse.Namespace) -> dict[str, Any]:
+    if args.settings and args.what != "train":
+        raise InputError(
+            f"facezoo bench {args.what} takes no {args.settings[0]!r}; only 'bench train' takes settings"
+        )
+    if args.what == "train":
+        from facezoo.training.bench import bench_train
+
+        given = dict(
+            part.partition("=")[::2] for part in args.settings if part.startswith(("recipe=", "steps="))
+        )
+        if not given.get("steps", "10").isdigit() or given.get("steps") == "0":
+            raise InputError(f"steps must be a whole number from 1 on, got {given['steps']!r}")
+        overrides = [part for part in args.settings if not part.startswith(("recipe=", "steps="))]
+        return bench_train(
+            given.get("recipe", "dense"), overrides, steps=int(given.get("steps", "10")), device=args.device
+        )
     if args.what == "fit":
         from facezoo.fitting.bench import bench_fit
 
@@ -29,6 +46,14 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
         from facezoo.render.bench import bench_render
 
         return bench_render(device=pick_device(args.device))
+    if args.what == "synergynet":
+        from facezoo.evaluation.synergynet_bench import bench_synergynet
+
+        return bench_synergynet("synergynet" if args.model == "dense-1609" else args.model, args.device)
+    if args.what == "stabilizer":
+        from facezoo.evaluation.stabilizer_bench import bench_stabilizer
+
+        return bench_stabilizer("skull-stabilizer" if args.model == "dense-1609" else args.model, args.device)
     from facezoo.evaluation.bench import bench_predict
 
     return bench_predict(astronaut(), args.model, args.device)

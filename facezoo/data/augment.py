@@ -102,7 +102,11 @@ class Augment:
 
     @torch.no_grad()
     def __call__(self, batch: dict[str, Tensor], seed: int = 0) -> CropBatch:
-        """Turn a batch of shard arrays into crops; the same seed gives the same crops."""
+        """Turn a batch of shard arrays into crops, in float32; the same seed gives the same crops."""
+        with torch.autocast(batch["box"].device.type, enabled=False):
+            return self._crop(batch, seed)
+
+    def _crop(self, batch: dict[str, Tensor], seed: int) -> CropBatch:
         rng = torch.Generator(device=batch["box"].device).manual_seed(seed)
         affine, padding = self._frame(batch["box"], rng)
         crops = resample(batch["images"], affine, self.crop.size, padding)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from facezoo.data.augment import AugmentConfig
+from facezoo.data.loading import HeldOutLoader, NumberedBatches, ignore_interrupt, worker_count
+from facezoo.data.mixes import Mix, MixPart, check_parts, validating
+from facezoo.data.order import EpochOrder
 from facezoo.data.shards import FIELDS, ShardFolder, check_arrays, to_tensors
-from facezoo.errors import InputError, unknown_name
+from facezoo.errors import AssetError, InputError, unknown_name
 
-SOURCES = ("stream", "shards")
+SOURCES = ("stream", "shards", "mix")
 LABELS = tuple(name for name in FIELDS if name != "images")
 # The stream trains behind the seeds that shards are usually rendered from, and far before the reserved ones.
 FIRST_TRAINING_SEED = 1_000_000
+KEPT = 2048  # a stream limited to so many samples keeps them in memory
+FEWEST_MEASURED = 256  # samples that the network's starting point is measured on, however short the run
+FEWEST_VALIDATED = 64  # people that are rendered to validate on, however short the run
 
 
 @dataclass
@@ -26,22 +32,27 @@ class DataConfig:
     """The recipe's ``data`` section.
 
     Attributes:
-        source: ``"stream"`` renders synthetic people on the fly, ``"shards"`` reads a folder of rendered ones.
+        source: ``"stream"`` renders synthetic people on the fly, ``"shards"`` reads a folder of rendered ones,
+            ``"mix"`` draws from several of them.
         root: the folder of shards.
-        size: side of the pictures that the stream renders.
+        mix: what a mix draws from, e.g. ``[{source: shards, root: FOLDER, weight: 3}, {source: stream, weight: 1}]``.
+        size: side of the pictures that the stream renders, and of all pictures of a mix.
         batch_size: samples a step.
-        workers: loader processes; 0 loads in the training process.
-        validation: samples held out (the last of the shards, or reserved seeds of the stream).
+        workers: loader processes of each training process; 0 loads in the training process, -1 takes all cores for
+            rendering, up to four to feed a GPU from shards, and none to feed a CPU from shards.
+        validation: samples held out (the last of the shards, or reserved seeds of the stream; a run whose steps see few
+            people renders fewer, see :attr:`FaceDataModule.held_out`).
         limit: use only the first so many training samples; 0 for all.
-        statistics: samples measured for the network's starting point.
+        statistics: samples measured for the network's starting point; fewer in runs that see few samples.
         augment: training augmentation.
     """
 
     source: str = "stream"
     root: str = ""
+    mix: list[MixPart] = field(default_factory=list)
     size: int = 176
     batch_size: int = 64
-    workers: int = 0
+    workers: int = -1
     validation: int = 512
     limit: int = 0
     statistics: int = 2048
@@ -52,6 +63,30 @@ class DataConfig:
             raise unknown_name("data.source", self.source, SOURCES)
         if self.source == "shards" and not self.root:
             raise InputError("data.source=shards needs data.root=FOLDER with shard-*.safetensors files")
+        if self.source == "mix":
+            check_parts(self.mix)
+            if self.root or self.limit:
+                raise InputError(
+                    "data.root and data.limit say nothing of a mix; give root and limit in data.mix"
+                )
+        elif self.mix:
+            raise InputError(
+                f"data.mix is given but data.source={self.source}; set data.source=mix or data.mix=[]"
+            )
+        for name, least in (
+            ("batch_size", 1),
+            ("workers", -1),
+            ("validation", 0),
+            ("limit", 0),
+            ("statistics", 1),
+        ):
+            if getattr(self, name) < least:
+                raise InputError(f"data.{name}={getattr(self, name)}; expected at least {least}")
+
+    @property
+    def renders(self) -> bool:
+        """True if samples are rendered while training."""
+        return self.source == "stream" or any(part.source == "stream" for part in self.mix)
 
 
 class SampleSource(Protocol):
@@ -88,10 +123,14 @@ class ShardRange:
 
 
 class SyntheticStream:
-    """Synthetic people rendered when asked for; sample ``n`` is seed ``first + n``, the same on every machine."""
+    """Synthetic people rendered when asked for; sample ``n`` is seed ``first + n``, the same on every machine.
+
+    A stream of few people (:data:`KEPT`) renders each of them once.
+    """
 
     def __init__(self, size: int, first: int, count: int = 0) -> None:
         self.size, self.first, self.count = size, first, count
+        self._kept: dict[int, dict[str, Tensor]] = {}
 
     def __len__(self) -> int:
         return self.count
@@ -100,15 +139,25 @@ class SyntheticStream:
         self, numbers: Sequence[int] | np.ndarray, fields: Sequence[str] = tuple(FIELDS)
     ) -> dict[str, Tensor]:
         """Render the samples, or compute their labels only when no images are asked for."""
-        from facezoo.synth.engine import label_batch, render_batch
+        from facezoo.synth.engine import TEST_SEEDS, label_batch
 
         seeds = [self.first + int(n) for n in numbers]
+        if self.first < TEST_SEEDS.start <= max(seeds, default=0):
+            raise InputError(
+                f"the stream has no people left: seeds from {TEST_SEEDS.start} on are for tests; end the run, or "
+                "train on data.source=shards"
+            )
         if "images" not in fields:
             labels = label_batch(seeds, self.size)
             return to_tensors({k: labels[k] for k in fields})
-        arrays = render_batch(seeds, self.size)
-        check_arrays(arrays)
-        return to_tensors({k: arrays[k] for k in fields})
+        if not 0 < self.count <= KEPT:
+            batch = self._render(seeds)
+            return {k: batch[k] for k in fields}
+        missing = sorted(set(seeds) - self._kept.keys())
+        if missing:
+            fresh = self._render(missing)
+            self._kept |= {seed: {k: v[i] for k, v in fresh.items()} for i, seed in enumerate(missing)}
+        return {k: torch.stack([self._kept[seed][k] for seed in seeds]) for k in fields}
 
     def sizes(self) -> dict[str, int]:
         """Return the sizes, from one sample's labels."""
@@ -120,6 +169,13 @@ class SyntheticStream:
             "size": self.size,
         }
 
+    def _render(self, seeds: Sequence[int]) -> dict[str, Tensor]:
+        from facezoo.synth.engine import render_batch
+
+        arrays = render_batch(seeds, self.size)
+        check_arrays(arrays)
+        return to_tensors(arrays)
+
 
 class TrainingBatches(IterableDataset[dict[str, Tensor]]):
     """Batches by step number: step s holds the same samples in every run of a seed, whenever it starts.
@@ -129,75 +185,77 @@ class TrainingBatches(IterableDataset[dict[str, Tensor]]):
     """
 
     def __init__(
-        self, source: SampleSource, batch_size: int, seed: int, start: int = 0, rank: int = 0, world: int = 1
+        self,
+        source: SampleSource,
+        batch_size: int,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        *,
+        stop: int = 0,
+        seen: int | None = None,
     ) -> None:
+        """Number the batches of a run.
+
+        Args:
+            source: samples by number.
+            batch_size: samples a step and rank.
+            seed: of the order.
+            start: the first step.
+            rank: of this process.
+            world: number of processes.
+            stop: end of the run, 0 for none. Loaders fetch ahead; from here on they get empty batches, which cost
+                nothing.
+            seen: samples that all ranks together saw before ``start``; by default as many as ``start`` steps of this
+                size hold. A run that goes on with another batch size or another number of processes neither repeats nor
+                leaves out samples when it is told.
+        """
         self.source, self.batch_size, self.seed = source, batch_size, seed
-        self.start, self.rank, self.world = start, rank, world
-        self._epoch, self._order = -1, np.empty(0, np.int64)
+        self.start, self.rank, self.world, self.stop = start, rank, world, stop
+        self.seen = start * world * batch_size if seen is None else seen
+        self._order = EpochOrder(len(source), (seed,))
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         worker = get_worker_info()
         step = self.start + (worker.id if worker else 0)
         stride = worker.num_workers if worker else 1
         while True:
-            yield self.read_step(step)
+            yield {} if 0 < self.stop <= step else self.read_step(step)
             step += stride
 
-    def read_step(self, step: int) -> dict[str, Tensor]:
-        """Return this rank's batch of a step."""
-        first = (step * self.world + self.rank) * self.batch_size
-        return self.source.read(self._numbers(first), tuple(FIELDS))
-
-    def _numbers(self, first: int) -> np.ndarray:
-        running = np.arange(first, first + self.batch_size)
-        total = len(self.source)
-        if not total:
-            return running
-        epochs, places = running // total, running % total
-        return np.concatenate([self._shuffled(int(e))[places[epochs == e]] for e in np.unique(epochs)])
-
-    def _shuffled(self, epoch: int) -> np.ndarray:
-        if epoch != self._epoch:
-            self._epoch, self._order = (
-                epoch,
-                np.random.default_rng([self.seed, epoch]).permutation(len(self.source)),
-            )
-        return self._order
-
-
-class ValidationBatches(Dataset[dict[str, Tensor]]):
-    """The held-out samples in order, as batches; kept in memory when rendered, because rendering costs more."""
-
-    def __init__(self, source: SampleSource, count: int, batch_size: int, keep: bool) -> None:
-        self.source, self.count, self.batch_size, self.keep = source, count, batch_size, keep
-        self._kept: dict[int, dict[str, Tensor]] = {}
-
-    def __len__(self) -> int:
-        return -(-self.count // self.batch_size)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        if index in self._kept:
-            return self._kept[index]
-        first = index * self.batch_size
-        batch = self.source.read(range(first, min(first + self.batch_size, self.count)), tuple(FIELDS))
-        if self.keep:
-            self._kept[index] = batch
-        return batch
+    def read_step(self, step: int, rank: int | None = None) -> dict[str, Tensor]:
+        """Return the batch of a step, this rank's or another's."""
+        place = (step - self.start) * self.world + (self.rank if rank is None else rank)
+        first = self.seen + place * self.batch_size
+        return self.source.read(self._order(np.arange(first, first + self.batch_size)), tuple(FIELDS))
 
 
 class FaceDataModule:
     """Training and validation data of a run."""
 
-    def __init__(self, config: DataConfig, seed: int) -> None:
+    def __init__(self, config: DataConfig, seed: int, *, processes: int = 1, planned: int = 0) -> None:
         """Open the source.
 
+        Args:
+            config: the recipe's section.
+            seed: of the order.
+            processes: training processes that share this machine.
+            planned: samples that the run will see, 0 if unknown.
+
         Raises:
-            AssetError: the shard folder is empty or damaged.
+            AssetError: the shard folder is empty or damaged, or a mix holds data of different heads.
             InputError: fewer samples than are held out.
         """
-        self.config, self.seed = config, seed
+        self.config, self.seed, self.planned = config, seed, planned
+        self.workers = worker_count(config.workers, renders=config.renders, processes=processes)
         self.train: SampleSource
         self.validation: SampleSource
+        self.head_id = "open-v1"  # of the head whose parameters and points the samples carry
+        self._keep = config.source == "stream"
+        if config.source == "mix":
+            self._open_mix()
+            return
         if config.source == "stream":
             from facezoo.synth import VALIDATION_SEEDS  # here: reading shards must not load the renderer
 
@@ -209,6 +267,7 @@ class FaceDataModule:
             self.validation = SyntheticStream(config.size, VALIDATION_SEEDS.start, config.validation)
             return
         folder = ShardFolder(config.root)
+        self.head_id = str(folder.meta.get("head_id", ""))
         count = len(folder) - config.validation
         if count < 1:
             raise InputError(
@@ -218,32 +277,101 @@ class FaceDataModule:
         self.train = ShardRange(folder, 0, min(count, config.limit) if config.limit else count)
         self.validation = ShardRange(folder, count, config.validation)
 
-    def train_loader(self, start: int = 0, rank: int = 0, world: int = 1) -> DataLoader[dict[str, Tensor]]:
-        """Return the endless loader that begins at step ``start``."""
-        batches = TrainingBatches(self.train, self.config.batch_size, self.seed, start, rank, world)
-        return self._loader(batches)
+    def train_loader(
+        self, start: int = 0, rank: int = 0, world: int = 1, *, stop: int = 0, seen: int | None = None
+    ) -> DataLoader[dict[str, Tensor]]:
+        """Return the endless loader that begins at step ``start``; arguments as of :class:`TrainingBatches`."""
+        size = self.config.batch_size
+        return self._loader(
+            TrainingBatches(self.train, size, self.seed, start, rank, world, stop=stop, seen=seen)
+        )
 
-    def validation_loader(self) -> DataLoader[dict[str, Tensor]]:
-        """Return the loader over the held-out samples."""
-        keep = self.config.source == "stream"
-        data = ValidationBatches(self.validation, self.config.validation, self.config.batch_size, keep)
-        return DataLoader(data, batch_size=None, shuffle=False)
+    @property
+    def held_out(self) -> int:
+        """Number of samples to validate on: ``data.validation``, or less where they are rendered for a short run.
+
+        A run that is planned to see N people renders N / 16 of those to validate on, no fewer than 64: rendering them
+        must not take longer than the training.
+        """
+        count = self.config.validation
+        return min(count, max(FEWEST_VALIDATED, self.planned // 16)) if self._keep and self.planned else count
+
+    def validation_loader(self, rank: int = 0, world: int = 1) -> HeldOutLoader:
+        """Return the loader over one process's share of the held-out samples.
+
+        Raises:
+            InputError: there are fewer samples than processes.
+        """
+        count = self.held_out
+        if count < world:
+            raise InputError(f"data.validation={count} leaves some of {world} processes without; raise it")
+        return HeldOutLoader(
+            self.validation,
+            count,
+            self.config.batch_size,
+            keep=self._keep,
+            workers=self.workers if self._keep else 0,
+            rank=rank,
+            world=world,
+        )
 
     def label_batches(self, count: int, batch_size: int = 256) -> Iterator[dict[str, Tensor]]:
-        """Yield labels without images of about ``count`` training samples, for statistics."""
+        """Yield labels without images of about ``count`` training samples, for statistics.
+
+        A run that is planned to see few samples measures a quarter of them: what it starts from need not be better
+        known than what it learns. Labels of more than a thousand rendered people are computed by the workers.
+
+        Raises:
+            AssetError: a label is not finite; names the field and the sample.
+        """
+        if self.planned:
+            count = min(count, max(FEWEST_MEASURED, self.planned // 4))
         total = len(self.train) or count
         numbers = np.random.default_rng([self.seed, 2**31]).permutation(total)[:count]
-        for first in range(0, len(numbers), batch_size):
-            yield self.train.read(numbers[first : first + batch_size], LABELS)
+        parts = [numbers[i : i + batch_size] for i in range(0, len(numbers), batch_size)]
+        workers = self.workers if self.config.renders and len(numbers) > 1024 else 0
+        for batch in NumberedBatches(self.train, parts, LABELS).in_order(workers):
+            check_labels(batch)
+            yield batch
+
+    def _open_mix(self) -> None:
+        """Open every entry as a data set of its own; one of them holds samples out."""
+        config, chosen = self.config, validating(self.config.mix)
+        parts = []
+        for number, part in enumerate(config.mix):
+            held_out = config.validation if number == chosen else 0
+            alone = replace(
+                config, source=part.source, root=part.root, limit=part.limit, mix=[], validation=held_out
+            )
+            parts.append(FaceDataModule(alone, self.seed))
+            if parts[-1].head_id != parts[0].head_id:
+                raise AssetError(
+                    f"data.mix[{number}] shows head {parts[-1].head_id!r} but data.mix[0] head {parts[0].head_id!r}; "
+                    "mix data of one head"
+                )
+        self.head_id, self._keep = parts[0].head_id, parts[chosen]._keep
+        self.validation = parts[chosen].validation
+        self.train = Mix([p.train for p in parts], [p.weight for p in config.mix], self.seed, config.size)
 
     def _loader(self, data: IterableDataset[dict[str, Tensor]]) -> DataLoader[dict[str, Tensor]]:
-        workers = self.config.workers
+        workers = self.workers
         return DataLoader(
             data,
             batch_size=None,
             num_workers=workers,
             persistent_workers=workers > 0,
-            prefetch_factor=4 if workers else None,
+            prefetch_factor=(2 if self.config.renders else 4) if workers else None,
             pin_memory=torch.cuda.is_available(),
             multiprocessing_context="forkserver" if workers else None,
+            worker_init_fn=ignore_interrupt,
         )
+
+
+def check_labels(batch: dict[str, Tensor]) -> None:
+    """Raise an AssetError that names the first field and sample whose values are not finite."""
+    for name, values in batch.items():
+        bad = ~values.isfinite().flatten(1).all(1) if values.dim() > 1 else ~values.isfinite()
+        if bad.any():
+            raise AssetError(
+                f"{name} of sample {int(batch['seed'][bad][0])} is not finite; write its shard again without it"
+            )

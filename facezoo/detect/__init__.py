@@ -14,12 +14,13 @@ from facezoo.errors import InputError, unknown_name
 # name -> (module, class); a detector's module is imported when it is asked for.
 DETECTORS = MappingProxyType(
     {
+        "open": ("facezoo.detect.open_faces.detector", "OpenDetector"),
         "cascade": ("facezoo.detect.cascade", "CascadeDetector"),
         "whole": ("facezoo.detect.whole", "WholeImage"),
         "yunet": ("facezoo.detect.yunet", "YuNetDetector"),
     }
 )
-AUTO = "cascade"
+AUTO = "open"
 
 __all__ = [
     "AUTO",

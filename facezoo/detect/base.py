@@ -37,6 +37,8 @@ class Detector(Protocol):
         name: as in :func:`facezoo.detect.load_detector`.
         recrops: how often a landmark network should crop anew from its own landmarks before they are final; 0 for
             boxes that are tight by definition.
+
+    A detector whose finds are never to be doubted, because the caller answers for them, has ``certain = True`` besides.
     """
 
     @property

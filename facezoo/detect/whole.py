@@ -21,6 +21,7 @@ class WholeImage:
 
     name: str = "whole"
     recrops: int = 3
+    certain: bool = True
 
     def detect(self, images: Sequence[ImageArray]) -> list[Detections]:
         """See :class:`facezoo.detect.base.Detector`."""

@@ -84,7 +84,7 @@ def weights_path() -> Path:
             return path
     raise AssetError(
         f"detector 'yunet' needs its weights, {_FILE}, which facezoo neither ships nor downloads. Put the file at "
-        f"{places[0]} (or {places[1]}, where kornia keeps it), or use detector='cascade'."
+        f"{places[0]} (or {places[1]}, where kornia keeps it), or use detector='open'."
     )
 
 

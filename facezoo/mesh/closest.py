@@ -57,12 +57,16 @@ def closest_points(points: ArrayLike, vertices: ArrayLike, faces: ArrayLike) -> 
     corners = mesh[f]
     centre = corners.mean(axis=1)
     reach = np.sqrt(((corners - centre[:, None]) ** 2).sum(-1).max(axis=1))
-    # No face whose centre is further away than the nearest corner plus the largest face radius can be the
-    # closest.
-    bound = KDTree(mesh[np.unique(f)]).query(query)[0] + reach.max()
-    centres = KDTree(centre)
-    radius = bound * (1 + 1e-9) + 1e-300
-    counts = np.asarray(centres.query_ball_point(query, radius, return_length=True), dtype=np.int64)
+    # No face whose centre is further away than the nearest corner plus the face's radius can be the closest. Faces are
+    # searched by size, so that one large face does not make every query look far.
+    nearest = KDTree(mesh[np.unique(f)]).query(query)[0]
+    groups = [
+        (members, KDTree(centre[members]), (nearest + reach[members].max()) * (1 + 1e-9) + 1e-300)
+        for members in _by_size(reach)
+    ]
+    counts = np.zeros(len(query), np.int64)
+    for _, tree, radius in groups:
+        counts += np.asarray(tree.query_ball_point(query, radius, return_length=True), dtype=np.int64)
     result = ClosestPoints(
         np.zeros(len(query), np.int64), np.zeros((len(query), 3)), np.zeros(len(query), np.int64),
         np.zeros((len(query), 3)), np.zeros(len(query)),
@@ -72,9 +76,12 @@ def closest_points(points: ArrayLike, vertices: ArrayLike, faces: ArrayLike) -> 
         total = np.cumsum(counts[start:])
         stop = start + max(1, int(np.searchsorted(total, _PAIRS_AT_ONCE, side="right")))
         rows = slice(start, stop)
-        lists = centres.query_ball_point(query[rows], radius[rows], return_sorted=True)
-        candidate = np.concatenate([np.asarray(entry, dtype=np.int64) for entry in lists])
-        owner = np.repeat(np.arange(stop - start), counts[rows])
+        found, owners = [], []
+        for members, tree, radius in groups:
+            lists = tree.query_ball_point(query[rows], radius[rows])
+            found += [members[np.asarray(entry, dtype=np.int64)] for entry in lists]
+            owners += [np.repeat(np.arange(stop - start), [len(entry) for entry in lists])]
+        candidate, owner = np.concatenate(found), np.concatenate(owners)
         bary, part = _closest_on_triangles(query[rows][owner], corners[candidate])
         hit = np.einsum("nk,nkd->nd", bary, corners[candidate])
         squared = ((hit - query[rows][owner]) ** 2).sum(-1)
@@ -84,6 +91,12 @@ def closest_points(points: ArrayLike, vertices: ArrayLike, faces: ArrayLike) -> 
         result.point[rows], result.distance[rows] = hit[best], np.sqrt(squared[best])
         start = stop
     return result
+
+
+def _by_size(reach: NDArray) -> list[IntArray]:
+    """Group faces whose radii differ by less than a factor of two; the smallest ones together."""
+    level = np.floor(np.log2(np.maximum(reach, reach.max() / 256) / max(float(reach.max()), 1e-300) + 1e-300))
+    return [np.flatnonzero(level == value) for value in np.unique(level)]
 
 
 def _closest_on_triangles(p: NDArray, corners: NDArray) -> tuple[NDArray, IntArray]:

@@ -7,22 +7,28 @@ framework; :class:`facezoo.training.module.TrainingModule` wraps any of them for
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import hashlib
 import json
 from abc import abstractmethod
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from facezoo.data.augment import CropBatch
+from facezoo.data.augment import Augment, CropBatch
+from facezoo.data.mirror import Mirror
 from facezoo.data.statistics import TargetStatistics
 from facezoo.errors import AssetError, InputError, unknown_name
 from facezoo.geometry.crop import CropSpec
+from facezoo.heads import load_head
 from facezoo.mesh.io.atomic import write_bytes
+from facezoo.models.signature import Signature, crop_signature
 
 if TYPE_CHECKING:
     from torchmetrics import Metric  # takes as long to import as torch itself, and only training needs it
@@ -37,17 +43,23 @@ class ZooModel(nn.Module):
         config_class: dataclass of the method's configuration.
         loss_class: dataclass of the method's loss weights.
         method: name in recipes and config.json.
-        info: free description stored with the weights: licence, training data, metrics, lineage.
+        body: fields of the configuration that a re-headed model shares with its parent.
+        units: units of the outputs, for exported files.
+        info: free description stored with the weights: licences, training data, metrics, lineage.
+        frozen: full names of the modules that do not train, see :meth:`freeze`.
     """
 
     config_class: ClassVar[type]
     loss_class: ClassVar[type]
     method: ClassVar[str]
+    body: ClassVar[frozenset[str]] = frozenset()
+    units: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
         self.info: dict[str, Any] = {}
+        self.frozen: tuple[str, ...] = ()
 
     @property
     @abstractmethod
@@ -57,6 +69,46 @@ class ZooModel(nn.Module):
     @abstractmethod
     def forward(self, images: Tensor) -> NamedTuple:  # type: ignore[valid-type]
         """Map crops (B, 3, S, S) in [0, 1] to a NamedTuple of tensors: no input or output, traceable."""
+
+    def signature(self) -> Signature:
+        """Say what :meth:`forward` reads and returns, for exported files; overridden where it reads no crops."""
+        return crop_signature(self.crop, self.units)
+
+    def example_inputs(self, batch: int, seed: int = 0) -> tuple[Tensor, ...]:
+        """Return inputs that an export is traced and compared with, in the order of :meth:`signature`.
+
+        Args:
+            batch: first size of each.
+            seed: the same inputs for the same seed.
+
+        Returns:
+            Values between 0 and 1; overridden where the network takes no such numbers.
+        """
+        random = torch.Generator().manual_seed(seed)
+        shapes = [given.shape for given in self.signature().inputs.values()]
+        return tuple(torch.rand(batch, *shape, generator=random) for shape in shapes)
+
+    @classmethod
+    def data_module(cls, recipe: Any, *, processes: int, planned: int) -> Any:
+        """Open the training data; a method whose data are no pictures has a data module of its own.
+
+        Args:
+            recipe: resolved.
+            processes: training processes that share this machine.
+            planned: samples that the run will see, 0 if unknown.
+        """
+        from facezoo.data.datamodule import FaceDataModule  # here: predicting does without
+
+        return FaceDataModule(recipe.data, recipe.seed, processes=processes, planned=planned)
+
+    def augmentation(self, recipe: Any, *, training: bool = True) -> Any:
+        """Return what turns stored samples into network inputs and targets, on the training device."""
+        mirror = Mirror.of_head(load_head(recipe.model.head), recipe.model.points)
+        return Augment(self.crop, mirror, recipe.data.augment if training else None)
+
+    def inputs(self, batch: Any) -> tuple[Tensor, ...]:
+        """Return what :meth:`forward` takes of a batch that :meth:`augmentation` made."""
+        return (batch.images,)
 
     @abstractmethod
     def criterion(self, weights: Any) -> nn.Module:
@@ -84,6 +136,59 @@ class ZooModel(nn.Module):
     @abstractmethod
     def start_from(self, statistics: TargetStatistics) -> None:
         """Initialise output layers from statistics of the training targets."""
+
+    def inherit(self, name: str, own: Tensor, given: Tensor, parent: Self) -> Tensor | None:
+        """Return what a tensor of this model takes over from a parent of other sizes.
+
+        A method overrides it where rows mean something: the rows of landmarks that both have, say.
+
+        Args:
+            name: in the state dict of both.
+            own: this model's value, which remains where the parent has nothing to give.
+            given: the parent's.
+            parent: the model whose weights are inherited.
+
+        Returns:
+            ``given``, a tensor shaped like ``own`` made from both, or None to keep ``own``.
+        """
+        return given if given.shape == own.shape else None
+
+    def freeze(self, parts: Iterable[str]) -> None:
+        """Keep parts from training: their parameters get no gradient, and they stay in eval mode.
+
+        Eval mode means that batch statistics neither move nor depend on the batch, and that nothing is dropped out.
+
+        Args:
+            parts: module names as :meth:`named_modules` lists them; the name of an only child may be left out
+                (``features.backbone`` for ``net.features.backbone``). All modules below are meant. Parts that were
+                frozen before are free again unless named.
+
+        Raises:
+            UnknownNameError: no such module; the message names the nearest.
+        """
+        children = [name for name, _ in self.named_children()]
+        outer = f"{children[0]}." if len(children) == 1 else ""
+        modules = {name.removeprefix(outer): name for name, _ in self.named_modules() if name}
+        chosen = []
+        for part in parts:
+            if part.removeprefix(outer) not in modules:
+                known = [n for n in modules if "." not in n and n != outer[:-1]]
+                near = difflib.get_close_matches(part, modules, n=1, cutoff=0.4)
+                raise unknown_name("module", part, [*near, *(n for n in known if n not in near)])
+            chosen.append(modules[part.removeprefix(outer)])
+        for name in self.frozen:
+            self.get_submodule(name).requires_grad_(True)
+        self.frozen = tuple(dict.fromkeys(chosen))
+        for name in self.frozen:
+            self.get_submodule(name).requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode of everything that is not frozen."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
 
     def save_pretrained(
         self, folder: str | Path, *, half: bool = False, info: dict[str, Any] | None = None

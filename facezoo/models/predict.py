@@ -11,7 +11,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 import torch
@@ -24,7 +24,11 @@ from facezoo.errors import ImageError, InputError
 from facezoo.geometry.camera import Camera
 from facezoo.geometry.crop import CropSpec, tight_box
 from facezoo.models.base import ZooModel
+from facezoo.models.second_look import confirm
 from facezoo.types import Face, Prediction
+
+if TYPE_CHECKING:
+    from facezoo.tracking.track import Track
 
 # A crop is taken anew until its square moves by less than this share of its side.
 _SETTLED = 0.02
@@ -98,9 +102,11 @@ class FaceModel(ZooModel):
 
     Attributes:
         model_id: what predictions are signed with: the catalogue's full id, or the folder the weights came from.
+        doubts: :meth:`is_face` can tell false alarms; without it dense-1609 looks at a detector's finds first.
     """
 
     model_id: str = "untitled"
+    doubts: ClassVar[bool] = False
 
     @property
     def device(self) -> torch.device:
@@ -132,6 +138,12 @@ class FaceModel(ZooModel):
     def is_face(self, face: Face) -> bool:
         """Tell whether what a detector found is a face, seen from what the network made of it; here: always."""
         return True
+
+    def track(self, source: Any, **options: Any) -> Track:
+        """Follow the faces of a video and fit one head a person; see :func:`facezoo.tracking.track`."""
+        from facezoo.tracking import track  # lies to the right, as it draws and writes
+
+        return track(self, source, **options)
 
     @overload
     def predict(
@@ -170,7 +182,7 @@ class FaceModel(ZooModel):
                 list of them.
             boxes: faces to read instead of detecting them: (4,) or (N, 4) x0, y0, x1, y1 in pixels, tight around brows
                 to chin; for a list one entry a picture, None where the detector should look.
-            detector: ``"auto"``, ``"cascade"``, ``"whole"``, ``"yunet"`` or an object like them.
+            detector: ``"auto"``, ``"open"``, ``"cascade"``, ``"whole"``, ``"yunet"`` or an object like them.
             batch_size: pictures loaded and faces computed at a time.
             fit: False stops after the network: no optimisation.
 
@@ -218,26 +230,34 @@ class FaceModel(ZooModel):
             next(answers) if given is None else given_boxes(given, image.size, image.name)
             for image, given in zip(images, boxes, strict=True)
         ]
+        recrops = finder.recrops if finder is not None else 0
+        doubtful = [search and not getattr(finder, "certain", False) for search in searched]
+        if not self.doubts and any(doubtful):
+            asked = [i for i, doubt in enumerate(doubtful) if doubt]
+            pictures, finds = [images[i].pixels for i in asked], [found[i] for i in asked]
+            confirmed = confirm(pictures, finds, recrops, self.device, batch_size)
+            for i, detections in zip(asked, confirmed, strict=True):
+                found[i] = detections
+            recrops = 0  # the judge's boxes are as good as this method's own
         owner = [i for i, detections in enumerate(found) for _ in detections.boxes]
         start = torch.cat([detections.boxes for detections in found])
-        recrops = finder.recrops if finder is not None else 0
         passes = torch.tensor([recrops if searched[i] else 0 for i in owner], dtype=torch.long)
         faces: list[Face] = []
         for first in range(0, len(owner), batch_size):
             part = slice(first, first + batch_size)
-            faces += self._read([images[i].pixels for i in owner[part]], start[part], passes[part], fit)
+            faces += self.read([images[i].pixels for i in owner[part]], start[part], passes[part], fit)
         predictions, queue = [], iter(faces)
-        for image, detections, search in zip(images, found, searched, strict=True):
+        for image, detections, search, doubt in zip(images, found, searched, doubtful, strict=True):
             own = [next(queue) for _ in detections.boxes]
             for face, score in zip(own, detections.scores.tolist(), strict=True):
                 face.score = score
             name = finder.name if finder is not None and search else "given"
-            kept = _one_each([face for face in own if self.is_face(face)]) if search else own
+            kept = _one_each([face for face in own if self.is_face(face)]) if doubt else own
             predictions.append(Prediction(kept, image.pixels, image.name, self.model_id, name))
         return predictions
 
-    def _read(self, images: list[ImageArray], boxes: Tensor, passes: Tensor, fit: bool) -> list[Face]:
-        """Read one face of each image, cropping anew up to ``passes`` (B,) times."""
+    def read(self, images: list[ImageArray], boxes: Tensor, passes: Tensor, fit: bool) -> list[Face]:
+        """Read one face of each image (H, W, 3), given its box (B, 4), cropping anew up to ``passes`` (B,) times."""
         spec = self.crop
         crops = Crops.cut(spec, images, boxes)
         output = self._forward(crops)

@@ -71,6 +71,11 @@ def _traits(seed: int) -> SkinTraits:
     return sample_traits(rng, melanin=float(rng.beta(0.9, 1.7)))
 
 
+def traits_of(seed: int) -> SkinTraits:
+    """Return the skin traits of the person that :func:`render_sample` draws for ``seed``."""
+    return _traits(seed // SHARED_SKIN)
+
+
 @lru_cache(maxsize=8)
 def _skin(seed: int) -> tuple[NDArray, NDArray]:
     texture = paint_albedo(np.random.default_rng([seed, 78]), stage().layout, TEXTURE_SIZE, _traits(seed))

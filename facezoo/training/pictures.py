@@ -11,12 +11,15 @@ from lightning.pytorch.callbacks import Callback
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from facezoo.training.loggers import log_picture
+
 
 class PredictionPictures(Callback):
-    """Write a sheet of held-out crops with predicted (green) and true (red) points as PNG."""
+    """Write a sheet of held-out crops with predicted (green) and true (red) points as PNG, and to the run's loggers."""
 
     def __init__(self, folder: Path, every: int, count: int = 24) -> None:
         self.folder, self.every, self.count = folder, every, count
+        self._written: Path | None = None
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -32,16 +35,18 @@ class PredictionPictures(Callback):
 
     def write(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Predict the first held-out samples and write ``predictions-<step>.png``."""
-        loaders = trainer.val_dataloaders
-        if loaders is None:
+        path = self.folder / f"predictions-{trainer.global_step:07d}.png"
+        if path == self._written:
             return
-        batch = {k: v[: self.count] for k, v in next(iter(loaders)).items()}
+        batch = {k: v[: self.count] for k, v in pl_module.held_out.batch(0).items()}
         crops, output = pl_module.predict_plain(batch)
         sheet = draw_sheet(
             crops.images, pl_module.model.preview_points(output), pl_module.model.preview_points(crops)
         )
         self.folder.mkdir(parents=True, exist_ok=True)
-        sheet.save(self.folder / f"predictions-{trainer.global_step:07d}.png")
+        sheet.save(path)
+        self._written = path
+        log_picture(trainer.loggers, "predictions", sheet, trainer.global_step)
 
 
 def draw_sheet(images: Tensor, points: Tensor, truth: Tensor, columns: int = 6, zoom: int = 2) -> Image.Image:

@@ -2,152 +2,93 @@
 
 from __future__ import annotations
 
-import dataclasses
-import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.loggers import CSVLogger
-from torch import Tensor
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_only
 
-from facezoo.config import Recipe, method_of, save_resolved
-from facezoo.data.augment import Augment
+from facezoo.config import Recipe, method_of
 from facezoo.data.datamodule import FaceDataModule
-from facezoo.data.mirror import Mirror
-from facezoo.data.statistics import measure_targets
-from facezoo.errors import RecipeError
+from facezoo.data.subset import thin_points
 from facezoo.heads import load_head
-from facezoo.models.base import ZooModel
-from facezoo.training.checkpoints import LAST, AtomicCheckpoints, read_checkpoint
+from facezoo.predicting.launch import follow_parent
+from facezoo.training.checkpoints import AtomicCheckpoints, read_checkpoint
 from facezoo.training.console import ConsoleProgress
+from facezoo.training.initialise import build_model, initialise, provenance, resume
+from facezoo.training.loggers import build_loggers, check_packages, close
+from facezoo.training.machines import build_trainer, choose
 from facezoo.training.module import TrainingModule
 from facezoo.training.pictures import PredictionPictures
-from facezoo.training.settings import TrainerConfig
+from facezoo.training.run_folder import RunFolder, open_folder, write_recipe
+from facezoo.training.schedule import progress
+
+# What Lightning warns of and what is meant here: batches come by step number, and validation is shared out by hand.
+# The last one is between Lightning and torch.
+_MEANT = ".*(does not have many workers|IterableDataset|ckpt_path|eval mode|sync_dist|isinstance.treespec).*"
 
 
-def train(recipe: Recipe) -> Path:
-    """Run a recipe to its end and export the averaged weights.
+def train(recipe: Recipe, callbacks: Sequence[Callback] = ()) -> Path:
+    """Run a recipe to its end, or go on with the run in its folder, and export the averaged weights.
 
     Args:
         recipe: resolved and checked by :func:`facezoo.config.load_recipe`.
+        callbacks: Lightning callbacks of your own; they see the step after this program's.
 
     Returns:
         The folder of the exported model, ``<run_dir>/export``.
+
+    Raises:
+        RecipeError: what the recipe asks for is not to be had here, or its folder holds another run.
+        FacezooError: the loss is not finite; the message names the file that the batch was saved in.
     """
-    settings = recipe.trainer
-    run_dir = Path(settings.run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    settings, batch = recipe.trainer, recipe.data.batch_size
+    progress(0, 0.0, settings)
+    check_packages(settings.loggers)
+    machines = choose(settings)
+    follow_parent()
     if settings.threads:
         torch.set_num_threads(settings.threads)
     lightning.seed_everything(recipe.seed, verbose=False)
-    data = FaceDataModule(recipe.data, recipe.seed)
-    _fit_to_data(recipe, data)
-    save_resolved(recipe, run_dir)
-    model, augment = build_model(recipe)
-    module = TrainingModule(
-        model, model.criterion(recipe.loss), augment, recipe.optim, settings, recipe.seed, run_dir
-    )
-    checkpoint = run_dir / LAST if settings.resume == "auto" and (run_dir / LAST).exists() else None
-    start = 0
-    if checkpoint is not None:
-        start = int(read_checkpoint(checkpoint)["global_step"])
-        print(f"resuming {run_dir} at step {start}", flush=True)
-    elif recipe.init == "scratch":
-        start_from_data(model, data, augment, recipe.data.statistics)
-        if module.average is not None:
-            module.average.reset(model)
-    trainer = build_trainer(recipe, run_dir, watch=f"val/{next(iter(model.metrics()))}")
+    path = Path(settings.run_dir)
+    own: list[Callback] = [
+        AtomicCheckpoints(path, settings.checkpoint_every, settings.validate_every),
+        ConsoleProgress(settings.log_every, batch),
+    ]
+    if settings.image_every:
+        own.append(PredictionPictures(path / "pictures", settings.image_every))
+    trainer = build_trainer(settings, recipe.optim, machines, [*own, *callbacks])
+    first = trainer.is_global_zero
+    folder = open_folder(recipe)
+    planned = settings.max_steps * batch * machines.world
+    method = method_of(recipe.model.name).model_class()
+    data = method.data_module(recipe, processes=machines.devices, planned=planned)
+    if isinstance(data, FaceDataModule):
+        _fit_to_data(recipe, data)
+    write_recipe(recipe, folder)
+    # Other processes get the first one's weights when the training begins.
+    model, augment = build_model(recipe, resumed=folder.checkpoint is not None or not first)
+    if folder.checkpoint is not None:
+        _say(f"resuming {path} at step {folder.step}")
+        if first:
+            resume(model, data, recipe, path)
+    elif first:
+        initialise(model, augment, data, recipe, path)
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
     if settings.compile:
         model.compile()
-    finished = settings.max_steps > 0 and start >= settings.max_steps
-    if not finished:
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message=".*(does not have many workers|IterableDataset|ckpt_path).*"
-            )
-            trainer.fit(
-                module,
-                data.train_loader(start, trainer.global_rank, trainer.world_size),
-                data.validation_loader(),
-                ckpt_path=str(checkpoint) if checkpoint else None,
-                weights_only=True,
-            )
-    elif checkpoint is not None:
-        module.on_load_checkpoint(read_checkpoint(checkpoint))
-        module.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
-    return export(module, recipe, run_dir, trainer)
-
-
-def build_model(recipe: Recipe) -> tuple[ZooModel, Augment]:
-    """Build the model of a recipe (untrained, or from ``init``) and its training augmentation."""
-    model_class = method_of(recipe.model.name).model_class()
-    if recipe.init == "scratch":
-        model = model_class.for_training(recipe.model)
+    module = TrainingModule(model, augment, recipe, folder)
+    if folder.checkpoint is not None and progress(folder.step, folder.seconds, settings) >= 1:
+        _say(f"{path} was finished at step {folder.step}; trainer.resume=never starts over")
+        module.restore(read_checkpoint(folder.checkpoint))
     else:
-        model = model_class.from_pretrained(recipe.init).train()
-        check_fits(model, recipe)
-    head = load_head(recipe.model.head)
-    return model, Augment(model.crop, Mirror.of_head(head, recipe.model.points), recipe.data.augment)
-
-
-def check_fits(model: ZooModel, recipe: Recipe) -> None:
-    """Refuse given weights whose sizes are not the recipe's, key by key."""
-    for field in dataclasses.fields(model.config):
-        given, wanted = getattr(model.config, field.name), getattr(recipe.model, field.name)
-        if field.name not in ("pretrained", "sigma_scale") and given != wanted:
-            raise RecipeError(
-                f"init={recipe.init} has model.{field.name}={given!r} but the recipe says {wanted!r}; "
-                f"add model.{field.name}={str(given).replace(' ', '')}"
-            )
-
-
-def start_from_data(model: ZooModel, data: FaceDataModule, augment: Augment, samples: int) -> None:
-    """Initialise output layers with statistics of augmented training targets."""
-
-    def targets() -> list[tuple[Tensor, Tensor]]:
-        batches = data.label_batches(samples)
-        return [model.targets(augment.targets(b, seed=i)) for i, b in enumerate(batches)]
-
-    model.start_from(measure_targets(targets(), rank=getattr(model.config, "rank", 256)))
-
-
-def build_trainer(recipe: Recipe, run_dir: Path, watch: str) -> lightning.Trainer:
-    """Build the Lightning trainer of a run."""
-    settings = recipe.trainer
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    callbacks = [
-        AtomicCheckpoints(run_dir, settings.checkpoint_every, watch),
-        ConsoleProgress(settings.log_every, recipe.data.batch_size),
-    ]
-    if settings.image_every:
-        callbacks.append(PredictionPictures(run_dir / "pictures", settings.image_every))
-    accelerator = _accelerator(settings)
-    return lightning.Trainer(
-        default_root_dir=run_dir,
-        accelerator=accelerator,
-        devices=settings.devices,
-        num_nodes=settings.nodes,
-        strategy="ddp" if settings.devices * settings.nodes > 1 else "auto",
-        precision=_precision(settings, accelerator),
-        max_steps=settings.max_steps or -1,
-        max_epochs=-1,
-        val_check_interval=settings.validate_every,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        gradient_clip_val=recipe.optim.clip or None,
-        log_every_n_steps=settings.log_every,
-        logger=CSVLogger(run_dir, name="logs"),
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
+        _say(f"training with {machines}")
+        _fit(trainer, module, data, folder)
+    return export(module, recipe, path, trainer)
 
 
 def export(module: TrainingModule, recipe: Recipe, run_dir: Path, trainer: lightning.Trainer) -> Path:
@@ -157,7 +98,6 @@ def export(module: TrainingModule, recipe: Recipe, run_dir: Path, trainer: light
         return folder
     if module.average is not None:
         module.average.exchange(module.model)
-    measured = {k[4:]: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
     info = {
         "head_id": recipe.model.head,
         "trained_on": {
@@ -166,36 +106,51 @@ def export(module: TrainingModule, recipe: Recipe, run_dir: Path, trainer: light
             "minutes": round(module.seconds / 60, 2),
             "seed": recipe.seed,
         },
-        "validation": measured,
+        "validation": module.validation,
+        **provenance(run_dir),
     }
     module.model.save_pretrained(folder, half=recipe.publish.half, info=info)
     if module.average is not None:
         module.average.exchange(module.model)
-    print(f"exported {folder}", flush=True)
+    _say(f"exported {folder}")
     return folder
+
+
+def _fit(trainer: lightning.Trainer, module: TrainingModule, data: FaceDataModule, folder: RunFolder) -> None:
+    """Train from the folder's step to the end of the run."""
+    recipe, rank, world = module.recipe, trainer.global_rank, trainer.world_size
+    batches = data.train_loader(folder.step, rank, world, stop=recipe.trainer.max_steps, seen=folder.images)
+    module.read_step = batches.dataset.read_step  # type: ignore[attr-defined]
+    module.held_out = data.validation_loader(rank, world)
+    trainer.loggers = build_loggers(recipe, folder.path, folder.step)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=_MEANT)
+            trainer.fit(
+                module,
+                batches,
+                module.held_out,
+                ckpt_path=str(folder.checkpoint) if folder.checkpoint else None,
+                weights_only=True,
+            )
+    finally:
+        close(trainer.loggers)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def _fit_to_data(recipe: Recipe, data: FaceDataModule) -> None:
     """Let the model's sizes follow the data, and refuse data of another kind."""
     sizes = data.train.sizes()
     if sizes["points"] != recipe.model.points:
-        raise RecipeError(
-            f"the data has {sizes['points']} dense points but model.points={recipe.model.points}; "
-            f"set model.points={sizes['points']} or render other data"
-        )
+        head = load_head(recipe.model.head)
+        data.train = thin_points(data.train, head, recipe.model.points)
+        data.validation = thin_points(data.validation, head, recipe.model.points)
     recipe.model.n_identity, recipe.model.n_expression = sizes["n_identity"], sizes["n_expression"]
+    if data.held_out < recipe.data.validation:
+        _say(f"validating on {data.held_out} of {recipe.data.validation} people: the run sees {data.planned}")
 
 
-def _accelerator(settings: TrainerConfig) -> str:
-    if settings.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise RecipeError("trainer.device=cuda but torch sees no CUDA device; use trainer.device=auto or cpu")
-    return settings.device
-
-
-def _precision(settings: TrainerConfig, accelerator: str) -> Any:
-    names = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-    if settings.precision != "auto":
-        return names[settings.precision]
-    return "bf16-mixed" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+@rank_zero_only
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from facezoo.errors import RecipeError, unknown_name
+
+OPTIMIZERS, SCHEDULES = ("adamw", "adam"), ("cosine", "constant")
+DEVICES, PRECISIONS, RESUMES = ("auto", "cpu", "cuda", "mps"), ("auto", "32", "bf16", "16"), ("auto", "never")
+LOGGERS = ("csv", "wandb", "tensorboard", "none")
+
 
 @dataclass
 class OptimConfig:
@@ -29,6 +35,13 @@ class OptimConfig:
     clip: float = 1.0
     ema: float = 0.998
 
+    def __post_init__(self) -> None:
+        _known("optim", self, name=OPTIMIZERS, schedule=SCHEDULES)
+        for name, low, high in (("lr", 0, None), ("clip", 0, None), ("warmup", 0, 1), ("ema", 0, 1)):
+            value = getattr(self, name)
+            if value < low or (high is not None and value >= high):
+                raise RecipeError(f"optim.{name}={value:g}; expected {_range(low, high)}")
+
 
 @dataclass
 class TrainerConfig:
@@ -41,11 +54,13 @@ class TrainerConfig:
         max_minutes: end after so much wall-clock time, over which the schedule is stretched; 0 for no limit. When both
             are given, the schedule follows the one that ends first.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
-        precision: ``"auto"`` (bfloat16 where the device is fast at it), ``"32"``, ``"bf16"`` or ``"16"``.
-        devices, nodes: processes of a distributed run.
-        threads: threads of the CPU; 0 leaves torch's choice.
+        precision: ``"auto"`` (bfloat16 where the device is fast at it), ``"32"``, ``"bf16"`` or ``"16"``. Losses and
+            validation are computed in float32 in any case.
+        devices, nodes: processes a machine and machines; 0 is what torchrun or SLURM started, and 1 without them.
+        threads: threads of the CPU a process; 0 leaves torch's choice.
         channels_last: memory format of the network.
         compile: compile the network (needs a C++ compiler).
+        logger: ``"csv"``, ``"wandb"``, ``"tensorboard"``, several of them with commas, or ``"none"``.
         log_every: steps between lines of the log.
         validate_every: steps between validations.
         image_every: steps between pictures of predictions; 0 for none.
@@ -58,12 +73,42 @@ class TrainerConfig:
     max_minutes: float = 0.0
     device: str = "auto"
     precision: str = "auto"
-    devices: int = 1
-    nodes: int = 1
+    devices: int = 0
+    nodes: int = 0
     threads: int = 0
     channels_last: bool = True
     compile: bool = False
+    logger: str = "csv"
     log_every: int = 20
     validate_every: int = 500
     image_every: int = 1000
     checkpoint_every: int = 250
+
+    def __post_init__(self) -> None:
+        _known("trainer", self, device=DEVICES, precision=PRECISIONS, resume=RESUMES)
+        for name in self.loggers:
+            if name not in LOGGERS:
+                raise unknown_name("trainer.logger", name, LOGGERS)
+        if not self.run_dir:
+            raise RecipeError("trainer.run_dir is empty; name a folder, e.g. trainer.run_dir=runs/first")
+        for name in ("max_steps", "max_minutes", "devices", "nodes", "threads", "image_every"):
+            if getattr(self, name) < 0:
+                raise RecipeError(f"trainer.{name}={getattr(self, name)}; expected 0 or more")
+        for name in ("log_every", "validate_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise RecipeError(f"trainer.{name}={getattr(self, name)}; expected at least 1")
+
+    @property
+    def loggers(self) -> list[str]:
+        """Names in ``logger``."""
+        return [name.strip() for name in self.logger.split(",")]
+
+
+def _known(section: str, config: object, **choices: tuple[str, ...]) -> None:
+    for name, known in choices.items():
+        if getattr(config, name) not in known:
+            raise unknown_name(f"{section}.{name}", getattr(config, name), known)
+
+
+def _range(low: float, high: float | None) -> str:
+    return f"{low:g} or more" + ("" if high is None else f" and less than {high:g}")

@@ -53,10 +53,7 @@ def save_prediction(
     prediction: Prediction, folder: Path, stem: str | None, formats: Sequence[str]
 ) -> list[Path]:
     """Write overlay, JSON and meshes; see :meth:`facezoo.types.Prediction.save`."""
-    suffixes = [f".{name.lower().lstrip('.')}" for name in formats]
-    for suffix in suffixes:
-        if suffix not in SUFFIXES:
-            raise unknown_name("face format", suffix.lstrip("."), [known.lstrip(".") for known in SUFFIXES])
+    suffixes = checked_suffixes(formats)
     stem = stem or _stem(prediction.source)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +73,15 @@ def save_prediction(
     except OSError as error:
         raise InputError(f"cannot write into {folder}: {error.strerror or error}.") from error
     return [folder / name for name in written]
+
+
+def checked_suffixes(formats: Sequence[str]) -> list[str]:
+    """Return formats as suffixes with their dot, or fail with the nearest known one."""
+    suffixes = [f".{name.lower().lstrip('.')}" for name in formats]
+    for suffix in suffixes:
+        if suffix not in SUFFIXES:
+            raise unknown_name("face format", suffix.lstrip("."), [known.lstrip(".") for known in SUFFIXES])
+    return suffixes
 
 
 def face_arrays(face: Face) -> dict[str, np.ndarray]:

@@ -12,6 +12,9 @@ from facezoo.errors import unknown_name
 # name -> (module, class); each class is built with the dataset's folder.
 READERS = MappingProxyType(
     {
+        "300w-lp": ("facezoo.data.readers.w300lp", "W300LpReader"),
+        "aflw": ("facezoo.data.readers.aflw21", "AflwReader"),
+        "aflw2000": ("facezoo.data.readers.aflw2000_full", "Aflw2000FullReader"),
         "aflw2000_9": ("facezoo.data.readers.aflw2000", "Aflw2000Reader"),
         "dlib_18": ("facezoo.data.readers.dlib", "DlibReader"),
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ from facezoo.geometry.crop_pose import decode_pose, encode_pose, split_crop_came
 from facezoo.models.base import ZooModel
 from facezoo.models.dense.config import DenseConfig, DenseLossConfig
 from facezoo.models.dense.criterion import DenseCriterion
-from facezoo.models.dense.net import DenseNet, DenseOutput
+from facezoo.models.dense.net import UNITS, DenseNet, DenseOutput
+from facezoo.models.dense.rehead import inherit
 from facezoo.models.dense.spiral import SpiralLevels
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ class DenseModel(ZooModel):
     config_class: ClassVar[type] = DenseConfig
     loss_class: ClassVar[type] = DenseLossConfig
     method: ClassVar[str] = "dense"
+    body: ClassVar[frozenset[str]] = frozenset({"backbone", "widths", "depths", "block"})
+    units: ClassVar[Mapping[str, str]] = UNITS
     config: DenseConfig
 
     def __init__(
@@ -74,6 +78,24 @@ class DenseModel(ZooModel):
         R, t = decode_pose(output.rotation6d, output.placement, crop_K, self.config.crop_size)
         return turn.mT @ R, (turn.mT @ t.unsqueeze(-1)).squeeze(-1)
 
+    @torch.no_grad()
+    def calibrate(self, crops: Iterable[CropBatch]) -> float:
+        """Set ``config.sigma_scale`` so that a scale is the mean absolute error of a coordinate on held-out crops.
+
+        The maximum-likelihood factor of Laplace scales: the mean of error / b over all dense coordinates. Networks
+        are surer of what they trained on than of anything else.
+
+        Returns:
+            The factor.
+        """
+        total, count = 0.0, 0
+        for batch in crops:
+            output = self(batch.images)
+            ratio = (output.points - batch.points).abs() * torch.exp(-output.log_sigma)
+            total, count = total + float(ratio.double().sum()), count + ratio.numel()
+        self.config.sigma_scale = total / max(count, 1)
+        return self.config.sigma_scale
+
     def criterion(self, weights: DenseLossConfig) -> DenseCriterion:
         """Build the training loss."""
         edges = None
@@ -111,6 +133,10 @@ class DenseModel(ZooModel):
         points = torch.cat([batch.points, batch.landmarks68, batch.contour68], 1)
         pose = encode_pose(batch.R, batch.t, batch.K, self.config.crop_size)
         return points, torch.cat([batch.identity, batch.expression, batch.jaw, *pose], 1)
+
+    def inherit(self, name: str, own: Tensor, given: Tensor, parent: Self) -> Tensor | None:
+        """Take over rows of shared vertices and components, see :mod:`facezoo.models.dense.rehead`."""
+        return inherit(name.removeprefix("net."), own, given, self.net, parent.net)
 
     def start_from(self, statistics: TargetStatistics) -> None:
         """Start at the mean configuration."""

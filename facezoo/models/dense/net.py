@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from facezoo.backbones.features import ImageFeatures
 from facezoo.data.statistics import TargetStatistics
 from facezoo.errors import InputError
 from facezoo.models.dense.config import DenseConfig
 from facezoo.models.dense.decoders import LinearDecoder, LowRankDecoder
-from facezoo.models.dense.features import ImageFeatures
 from facezoo.models.dense.spiral import SpiralDecoder, SpiralLevels, empty_levels, level_sizes
+from facezoo.models.signature import COEFFICIENTS, CROP_SIDES, NUMBER, RADIANS
 
 LANDMARKS = 68
 # Typical error of an untrained network in crop units: the scales start there, so no loss term starts with a huge slope.
@@ -49,6 +50,23 @@ class DenseOutput(NamedTuple):
     jaw: Tensor
     rotation6d: Tensor
     placement: Tensor
+
+
+_LOG_SIDES = "natural logarithm of sides of the crop, times config.sigma_scale once exponentiated"
+UNITS = {
+    "points": CROP_SIDES,
+    "log_sigma": _LOG_SIDES,
+    "confidence": NUMBER,
+    "landmarks68": CROP_SIDES,
+    "log_sigma68": _LOG_SIDES,
+    "contour68": CROP_SIDES,
+    "log_sigma_contour68": _LOG_SIDES,
+    "identity": COEFFICIENTS,
+    "expression": COEFFICIENTS,
+    "jaw": RADIANS,
+    "rotation6d": NUMBER,
+    "placement": "x, y: sides of the crop from its centre; size: natural logarithm of crop sides a metre",
+}
 
 
 class DenseNet(nn.Module):
@@ -109,7 +127,8 @@ class DenseNet(nn.Module):
         features, device = self.features(images), images.device.type
         if not torch.is_autocast_enabled(device):
             return self._decode(features)
-        with torch.autocast(device, enabled=False):  # half precision would round a coordinate to a quarter pixel
+        # Half precision would round a coordinate to a quarter pixel.
+        with torch.autocast(device, enabled=False):
             return self._decode(features.float())
 
     def _decode(self, features: Tensor) -> DenseOutput:

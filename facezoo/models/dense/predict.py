@@ -67,6 +67,8 @@ class DenseLandmarks(DenseModel, FaceModel):
         """See :meth:`FaceModel.landmarks68`."""
         return self.to_image(output.landmarks68.float(), crops.affine)
 
+    doubts = True
+
     def is_face(self, face: Face) -> bool:
         """Ask the network's own doubt: false alarms of a detector get wide scales.
 

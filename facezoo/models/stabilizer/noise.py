@@ -1,0 +1,73 @@
+"""What registration does to a mesh: smooth errors at several scales, jitter of vertices, a drifting scale."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from facezoo.models.stabilizer.config import PairConfig
+from facezoo.models.stabilizer.regions import Regions, spread
+
+_HEAD = 280.0  # mm: a head is about as high; what a field of one width needs knots for
+_MOST_KNOTS = 160
+
+
+class RegistrationNoise(nn.Module):
+    """Random displacement fields on fixed points.
+
+    Smooth fields are sums of Gaussian bumps whose middles are spread over the points, scaled so that a field has unit
+    root mean square everywhere. Scalp, cranium and ears are noisier: hair hides them from every scanner, and a
+    registration fills in what it does not see.
+    """
+
+    bumps: Tensor
+    white: Tensor
+
+    def __init__(self, template: Tensor, ids: Tensor, areas: Regions, config: PairConfig) -> None:
+        """Build the fields.
+
+        Args:
+            template: (V, 3) positions of all vertices, metres.
+            ids: (n, k) vertices that each point is the mean of.
+            areas: of the head.
+            config: amplitudes and widths.
+        """
+        super().__init__()
+        self.config = config
+        factor = torch.ones(len(template))
+        factor[areas.cranium] = config.hair
+        factor[areas.ears] = 1 + (config.hair - 1) / 2
+        points = template[ids]  # (n, k, 3)
+        order = torch.tensor(list(islice(spread(points.mean(1).numpy()), _MOST_KNOTS)))
+        tables = []
+        for size, width in zip(config.noise, config.widths, strict=True):
+            knots = points.mean(1)[order[: max(16, int((2 * _HEAD / width) ** 2 / 4))]].double()
+            far = torch.cdist(knots, points.flatten(0, 1).double()).square()
+            bumps = torch.exp(-far / (2 * (width / 1e3) ** 2)).float()
+            bumps = bumps / bumps.square().sum(0).sqrt().clamp(min=1e-6)
+            tables.append(size / 3**0.5 * (bumps.unflatten(1, ids.shape) * factor[ids]).mean(2))
+        self.sizes = [len(table) for table in tables]
+        self.register_buffer("bumps", torch.cat(tables), persistent=False)
+        white = config.white * factor[ids].square().sum(1).sqrt() / ids.shape[1]
+        self.register_buffer("white", white, persistent=False)
+
+    def forward(self, vertices: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
+        """Return noisy copies of points (B, n, 3), metres; ``strength`` 0 leaves them as they are."""
+        if strength == 0:
+            return vertices
+        count, device = len(vertices), vertices.device
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator, device=device)
+
+        # Not every registration is as bad as the other: a third to five thirds of the amplitude, by scale.
+        gain = 1 / 3 + 4 / 3 * torch.rand(count, len(self.sizes), generator=generator, device=device)
+        gain = torch.cat([gain[:, i : i + 1].expand(-1, size) for i, size in enumerate(self.sizes)], 1)
+        strengths = gain[:, None] * normal(count, 3, len(self.bumps))
+        moved = (strengths @ self.bumps).mT + self.white[:, None] * normal(*vertices.shape)
+        centre = vertices.mean(1, keepdim=True)
+        scale = 1 + strength * self.config.drift * normal(count, 1, 1)
+        moved.mul_(strength * 1e-3)
+        return torch.addcmul(moved.add_((1 - scale) * centre), scale, vertices)

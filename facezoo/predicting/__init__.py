@@ -1,0 +1,1 @@
+"""Whole folders of pictures, over processes and machines, from where the last run stopped."""

@@ -1,0 +1,163 @@
+"""What a tracking is: people through a video, each with one shape, and a pose and an expression a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facezoo.errors import InputError
+from facezoo.geometry.camera import Camera
+from facezoo.heads.model import HeadModel
+from facezoo.heads.params import HeadParams
+from facezoo.tracking.observe import Observations
+from facezoo.types import Face
+
+
+@dataclass(eq=False)
+class PersonTrack:
+    """One person of a video. Pixels of the original frames, metres, OpenCV camera axes.
+
+    Attributes:
+        number: of the person, 0 is who was seen first.
+        frames: (T,) frame numbers, without gaps within a segment.
+        seen: (T,) False where the face was not found and the motion fills in.
+        segment: (T,) scene between cuts.
+        params: identity (1, n_id), expression (T, n_e), jaw (T, 3).
+        R, t: (T, 3, 3) and (T, 3) head to camera.
+        K: (T, 3, 3).
+        rms: (T,) pixels, distance of the landmarks from the fit; NaN where not seen.
+        image_size: (height, width).
+        fps: frames a second.
+        observations: what the fit was made from.
+        vertex_ids: (N,) vertices of the observed points.
+        head: the head.
+        converged: the joint fit stopped because nothing changed any more (True in online mode).
+    """
+
+    number: int
+    frames: NDArray[np.int64]
+    seen: NDArray[np.bool_]
+    segment: NDArray[np.int64]
+    params: HeadParams
+    R: Tensor
+    t: Tensor
+    K: Tensor
+    rms: Tensor
+    image_size: tuple[int, int]
+    fps: float
+    observations: Observations
+    vertex_ids: Tensor
+    head: HeadModel = field(repr=False)
+    converged: bool = True
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def cameras(self) -> Camera:
+        """The T cameras that take ``vertices`` to pixels."""
+        return Camera(self.K, self.R, self.t, self.image_size)
+
+    @torch.no_grad()
+    def vertices(self, rows: slice = slice(None), ids: Tensor | None = None) -> Tensor:
+        """Return vertices (T', V, 3) in the head frame, metres; all of them or ``ids``."""
+        p = self.params
+        assert p.expression is not None and p.jaw is not None
+        part = HeadParams(identity=p.identity, expression=p.expression[rows], jaw=p.jaw[rows])
+        return self.head(part.to(self.head.v_template), ids).vertices
+
+    def face(self, row: int) -> Face:
+        """Return one row as a face; its landmarks are those of the fitted head."""
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row} of a track of {len(self)} frames")
+        row %= len(self)
+        vertices = self.vertices(slice(row, row + 1))
+        camera = self.cameras[row]
+        points = camera.project(self.head.landmarks(vertices, "ibug68")[0].to(camera.K))
+        p = self.params
+        assert p.expression is not None and p.jaw is not None
+        return Face(
+            box=torch.cat((points.amin(0), points.amax(0))).float(),
+            score=1.0 if self.seen[row] else 0.0,
+            landmarks={"ibug68": points.float()},
+            head_id=self.head.head_id,
+            params=HeadParams(
+                identity=p.identity, expression=p.expression[row : row + 1], jaw=p.jaw[row : row + 1]
+            ),
+            vertices=vertices[0],
+            camera=camera.to(torch.float32),
+            track_id=self.number,
+            head=self.head,
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the track; the suffix picks the format.
+
+        ``.npz``: the fit in the layout that FlowFace's authors publish (see docs/tracking.md); ``.alignment.npz``: the
+        observations in theirs; ``.glb``: the head with morph targets and their animation, in camera space.
+
+        Raises:
+            InputError: another suffix.
+        """
+        from facezoo.tracking.export import save_person
+
+        return save_person(self, Path(path))
+
+
+@dataclass(eq=False)
+class Track(Sequence[PersonTrack]):
+    """The people of a video.
+
+    Attributes:
+        people: in the order they were first seen.
+        frames: number of frames of the video.
+        image_size: (height, width).
+        fps: frames a second.
+        source: where the video came from. model: full id of the model. mode: ``"offline"`` or ``"online"``.
+    """
+
+    people: list[PersonTrack]
+    frames: int
+    image_size: tuple[int, int]
+    fps: float
+    source: str = ""
+    model: str = ""
+    mode: str = "offline"
+
+    @overload
+    def __getitem__(self, index: int) -> PersonTrack: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[PersonTrack]: ...
+    def __getitem__(self, index: int | slice) -> PersonTrack | list[PersonTrack]:
+        return self.people[index]
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+    def faces(self, frame: int) -> list[Face]:
+        """Return the faces of one frame, filled-in ones included."""
+        if not 0 <= frame < self.frames:
+            raise InputError(f"frame {frame} of {self.frames}.")
+        found = []
+        for person in self.people:
+            rows = np.flatnonzero(person.frames == frame)
+            found += [person.face(int(row)) for row in rows[:1]]
+        return found
+
+    def __repr__(self) -> str:
+        lines = [
+            f"Track({len(self)} people, {self.frames} frames of {self.source}, {self.model!r}, {self.mode})"
+        ]
+        for p in self.people:
+            lines.append(
+                f"  {p.number}: frames {p.frames[0]}-{p.frames[-1]}, {int(p.seen.sum())} seen, "
+                f"rms {float(p.rms.nanmean()):.2f} px, focal {float(p.K[0, 0, 0]):.0f} px"
+            )
+        return "\n".join(lines)

@@ -1,0 +1,74 @@
+"""Methods without doubts of their own: dense-1609 drops what a detector took for a face."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from predict_fakes import toy_model
+from skimage.data import astronaut
+
+from facezoo.data.images import ImageArray
+from facezoo.detect import Detections
+from facezoo.models.dense.predict import DenseLandmarks
+
+FACE = torch.tensor([177.0, 72.0, 272.0, 178.0])  # the astronaut's, brows to chin
+FLAG = torch.tensor([20.0, 300.0, 110.0, 390.0])
+
+
+class Trusting(DenseLandmarks):
+    """A network that cannot tell."""
+
+    doubts = False
+
+    def is_face(self, face: object) -> bool:
+        """Every find is a face."""
+        return True
+
+
+class Finder:
+    """Finds what it is told, in every picture."""
+
+    name, recrops = "told", 1
+
+    def __init__(self, boxes: list[torch.Tensor], certain: bool = False) -> None:
+        self.boxes, self.certain = boxes, certain
+
+    def detect(self, images: Sequence[ImageArray]) -> list[Detections]:
+        """See the protocol."""
+        return [Detections(torch.stack(self.boxes), torch.tensor([0.9, 0.8][: len(self.boxes)]))] * len(
+            images
+        )
+
+
+@pytest.fixture(scope="module")
+def trusting(tmp_path_factory: pytest.TempPathFactory) -> Trusting:
+    model = toy_model(Path(tmp_path_factory.mktemp("toy")))
+    model.__class__ = Trusting
+    return model
+
+
+def test_finds_without_a_face_are_dropped_and_boxes_tightened(trusting: Trusting) -> None:
+    loose = FACE + torch.tensor([-12.0, 8.0, 6.0, 16.0])
+    both = trusting.predict([astronaut(), astronaut()], detector=Finder([FLAG, loose]), fit=False)
+    for faces in both:
+        assert len(faces) == 1
+        assert faces[0].score == pytest.approx(0.8)
+    told = trusting.predict(astronaut(), boxes=FACE.tolist(), fit=False)[0].box
+    assert float((both[0][0].box - told).abs().max()) < 0.15 * float(FACE[2] - FACE[0])
+
+
+def test_what_the_caller_answers_for_is_not_doubted(trusting: Trusting) -> None:
+    picture = np.full((80, 80, 3), 90, np.uint8)
+    told = trusting.predict(
+        picture, detector=Finder([torch.tensor([20.0, 20.0, 60.0, 60.0])], True), fit=False
+    )
+    assert len(told) == 1
+    assert (
+        len(trusting.predict(picture, detector=Finder([torch.tensor([20.0, 20.0, 60.0, 60.0])]), fit=False))
+        == 0
+    )
+    assert len(trusting.predict(picture, boxes=[20, 20, 60, 60], fit=False)) == 1
