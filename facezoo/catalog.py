@@ -20,7 +20,12 @@ from facezoo.errors import AssetError, InputError, unknown_name
 WEIGHTS_ROOT = Path(__file__).resolve().parent / "weights"
 # What a model is for -> the Hub's pipeline tag for it.
 TASKS: Mapping[str, str] = MappingProxyType(
-    {"landmarks": "keypoint-detection", "reconstruction": "image-to-3d", "tracking": "keypoint-detection"}
+    {
+        "landmarks": "keypoint-detection",
+        "reconstruction": "image-to-3d",
+        "tracking": "keypoint-detection",
+        "stabilization": "other",
+    }
 )
 _COMMERCIAL = {"Apache-2.0", "CC0-1.0", "CC-BY-4.0", "MIT"}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -104,6 +109,11 @@ class ModelSpec:
     paper: str
     tasks: tuple[str, ...]
     weights: tuple[WeightSpec, ...]
+
+    @property
+    def reads_pictures(self) -> bool:
+        """False for methods whose input is meshes."""
+        return self.tasks[0] != "stabilization"
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +317,37 @@ _MODELS = (
         summary="head parameters, pose, 68 refined landmarks and a dense mesh from one crop, without any optimisation",
         paper="Wu, Xu, Neumann: Synergy between 3DMM and 3D Landmarks for Accurate 3D Facial Geometry, 3DV 2021",
         tasks=("landmarks", "reconstruction"),
-        weights=(),
+        weights=(
+            WeightSpec(
+                tag="open-v1",
+                head="open-v1",
+                sha256={
+                    "model.safetensors": "a7f390d57417eda33e823cfc4d03a393f1f46da8ec5c9b3fb391baae0e2ac535",
+                    "config.json": "8543ff6a454f0b8436443c395871fd668c35b70694cb01090373e0f363518420",
+                },
+                size=6512831,
+                licences=_OWN,
+                trained_on="32,400 synthetic people, 45 minutes on two CPU cores, from dense-1609's features; no photograph",
+                metrics=(
+                    _nme(
+                        "aflw2000_9, original labels, true boxes",
+                        3.94,
+                        "facezoo evaluate synergynet.open-v1 data=aflw2000_9 root=DIR",
+                    ),
+                    _nme(
+                        "dlib_18, contour, true boxes",
+                        3.91,
+                        "facezoo evaluate synergynet.open-v1 data=dlib_18 root=DIR",
+                    ),
+                    _nme(
+                        "synthetic validation",
+                        3.40,
+                        "python -m facezoo.train recipe=synergynet data.source=shards data.root=people "
+                        "data.validation=400 trainer.precision=bf16 trainer.max_steps=0 trainer.max_minutes=45",
+                    ),
+                ),
+            ),
+        ),
     ),
     ModelSpec(
         name="deca",
@@ -318,6 +358,36 @@ _MODELS = (
         paper="Feng, Feng, Black, Bolkart: Learning an Animatable Detailed 3D Face Model, SIGGRAPH 2021",
         tasks=("reconstruction", "landmarks"),
         weights=(),
+    ),
+    ModelSpec(
+        name="skull-stabilizer",
+        method="stabilizer",
+        module="facezoo.models.stabilizer.predict",
+        class_name="SkullStabilizer",
+        summary="the rigid transform between the skulls of two registered meshes of one person; holds sequences still",
+        paper="Bednarik et al. 2024, Learning to Stabilize Faces, arXiv 2411.15074",
+        tasks=("stabilization",),
+        weights=(
+            WeightSpec(
+                tag="open-v1",
+                head="open-v1",
+                sha256={
+                    "model.safetensors": "c7c4e8f71f68f986c46c174144caae746b4e6128889b21ab4b5ae55211baaeb4",
+                    "config.json": "e0dc379b31e1793131327ab0d5711fd66fe29a699643daef8ab9715716e465ea",
+                },
+                size=1271993,
+                licences=_OWN,
+                trained_on="1,536,000 pairs of synthetic meshes of the open head, 8 minutes on one CPU core; no scan",
+                metrics=(
+                    Measurement(
+                        "md upper face, mm",
+                        "held-out synthetic pairs",
+                        0.2,
+                        "facezoo evaluate skull-stabilizer.open-v1 data=synthetic count=128 unpose=16",
+                    ),
+                ),
+            ),
+        ),
     ),
 )
 

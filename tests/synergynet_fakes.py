@@ -34,7 +34,7 @@ def tiny_config(head: str, **changes: Any) -> SynergyConfig:
         "head": head, "points": POINTS, "shape_rank": 3, "expression_rank": 3, "backbone": "nano",
         "widths": [8, 16, 16, 16], "depths": [1, 1, 1, 1], "pooling": "flatten", "neck_channels": 4,
         "point_channels": 16, "merge_channels": [16, 16], "dropout": 0.0, "n_identity": 3, "n_expression": 3,
-        "crop_size": 64,
+        "crop_size": 64, "looks": 1,
     }  # fmt: skip
     return SynergyConfig(**{**values, **changes})
 

@@ -11,6 +11,7 @@ from PIL import Image
 from predict_fakes import picture, toy_model
 
 from facezoo import __version__
+from facezoo.catalog import entries
 from facezoo.cli import main
 from facezoo.cli.bench_command import table
 from facezoo.cli.doctor_command import examine
@@ -202,7 +203,7 @@ def test_doctor_sees_this_installation() -> None:
     findings, _ = examine()
     assert findings["packages"]["torch"] != "MISSING"
     assert "threads" in findings["device"]
-    assert set(findings["weights"]) == {"dense-1609.open-v2"}
+    assert set(findings["weights"]) == {entry.id for entry in entries()}
 
 
 def test_evaluate_measures_what_it_should(weights, tmp_path, capsys) -> None:

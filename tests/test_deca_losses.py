@@ -196,9 +196,13 @@ def test_frozen_networks_come_from_files_and_stay_frozen(tmp_path: Path) -> None
     loss = coarse.identity_loss(judge(images), judge(images.flip(-1)).detach())
     loss.backward()
     assert images.grad is not None and float(images.grad.abs().max()) > 0
-    assert not any(p.requires_grad for p in judge.parameters()) and not any(
-        m.training for m in judge.modules()
-    )
+    assert not list(judge.parameters()) and not judge.state_dict()
+    assert not any(m.training for m in judge.modules())
+    with torch.no_grad():
+        plain = source.eval().forward_features((torch.zeros(1, 3, 160, 160) - judge.mean) / judge.std)
+        torch.testing.assert_close(
+            judge(torch.zeros(1, 3, 40, 40)), source.forward_head(plain, pre_logits=True)
+        )
     assert float(coarse.identity_loss(judge(images), judge(images)).detach()) < 1e-6
     with pytest.raises(AssetError, match="test_byobnet"):
         load_frozen("test_byobnet", str(path))

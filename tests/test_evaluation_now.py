@@ -171,7 +171,7 @@ def test_neutral_heads_lose_expression_and_keep_the_person(head: HeadModel, tmp_
         one.landmarks, head.landmarks(expected, "ibug68")[0, list(SEVEN)].numpy(), atol=1e-7
     )
     assert np.linalg.norm(one.landmarks[0] - one.landmarks[3]) > 0.06  # the outer eye corners, metres
-    scan = Scan(one.vertices * 1000, one.landmarks * 1000)
+    scan = Scan(one.vertices[::3] * 1000, one.landmarks * 1000)
     result = measure_scans([("self", "neutral", one, scan), ("other", "neutral", other, scan)])
     assert result.medians["self"] < 1e-6 and 0.1 < result.medians["other"] < 5
     export_prediction(tmp_path, "s/neutral/1", one)

@@ -125,6 +125,14 @@ def test_the_text_has_every_part_and_every_number(run: Path) -> None:
         assert f"| {part} | {licence} |" in measured
 
 
+def test_a_method_that_reads_meshes_is_not_asked_for_photographs(run: Path) -> None:
+    export = read_export(run, CATALOG)
+    text = card_text(dataclasses.replace(export, model=CATALOG["skull-stabilizer"]), REPO)
+    assert "photo" not in text
+    assert "By groups of people" not in text
+    assert 'model.predict("smile.obj", "neutral.obj")' in text
+
+
 def test_licences_and_lineage_are_those_of_the_export_and_never_a_default(tmp_path: Path) -> None:
     unfree = {**LICENCES, "weights": "CC-BY-NC-4.0", "head": "custom-flame"}
     parents = [

@@ -12,6 +12,24 @@ from facezoo.models.synergynet.net import SynergyOutput
 from facezoo.models.synergynet.predict import SynergyFaces
 
 
+class Seeker(SynergyFaces):
+    """A network that sees where the one bright square of a picture is, and notes how large it was."""
+
+    def forward(self, images: torch.Tensor) -> SynergyOutput:
+        bright = images[:, 0] > 0.5
+        rows, columns = (torch.arange(images.shape[-1]).float() + 0.5 for _ in range(2))
+        weight = bright.float().sum((1, 2)).clamp(min=1)
+        x = (bright * columns).sum((1, 2)) / weight
+        y = (bright * rows[:, None]).sum((1, 2)) / weight
+        side = weight.sqrt()
+        self.seen = [*getattr(self, "seen", []), side.tolist()]
+        corners = torch.linspace(-0.5, 0.5, 68)
+        points = torch.stack([corners, corners.flip(0), corners * 0], 1) * side[:, None, None]
+        points = points + torch.stack([x, y, x * 0], 1)[:, None]
+        params = torch.zeros(len(images), sum(self.config.sizes))
+        return SynergyOutput(params, params, points, points, points[..., :2])
+
+
 class Oracle(SynergyFaces):
     """A network that answers with a given pose and codes, in the middle of every crop."""
 
@@ -68,6 +86,24 @@ def test_faces_follow_their_boxes(oracle):
     side = oracle.config.crop_scale
     expected = (near.landmarks["ibug68"] - 75) / (50 * side) * (100 * side) + torch.tensor([200.0, 170.0])
     torch.testing.assert_close(far.landmarks["ibug68"], expected, atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_a_second_look_mends_a_wrong_box(tmp_path, looks):
+    network = Seeker(tiny_config(write_landmark_head(tmp_path), looks=looks)).eval()
+    image = np.zeros((200, 200, 3), np.uint8)
+    image[60:120, 80:140] = 255
+    true = torch.tensor([[80.0, 60, 140, 120]])
+    wide, exact = torch.tensor([[60.0, 50, 150, 140]]), network.crop.size / network.crop.scale
+    face = network.predict(image, boxes=wide)[0]
+    torch.testing.assert_close(face.box[None], true, atol=1.5, rtol=0)
+    assert len(network.seen) == looks
+    assert network.seen[0][0] == pytest.approx(exact * 60 / 90, abs=1.5)
+    if looks == 2:  # now the square fills as much of the crop as a face in an exact box
+        assert network.seen[1][0] == pytest.approx(exact, abs=1.5)
+    network.seen = []
+    network.predict(image, boxes=true)
+    assert len(network.seen) == 1  # nothing would move
 
 
 def test_faces_save_themselves(oracle, tmp_path):

@@ -14,7 +14,7 @@ from facezoo.mesh.io.atomic import write_bytes
 from facezoo.mesh.io.sequence import MeshSequence, read_sequence, write_sequence, write_sequence_npz
 from facezoo.models.load import load
 from facezoo.models.stabilizer.predict import SkullStabilizer
-from facezoo.models.stabilizer.stabilize import LIMIT, Stabilized
+from facezoo.models.stabilizer.stabilize import LIMIT, REST_LIMIT, Stabilized
 from facezoo.viz.save import png_bytes
 from facezoo.viz.stabilized import heat_map, strip
 
@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if doubtful:
         print(
-            f"{len(doubtful)} frames not to be trusted (estimates differ by more than {LIMIT} mm): "
-            + ", ".join(doubtful[:10])
+            f"{len(doubtful)} frames not to be trusted (estimates {LIMIT} mm apart, or the skull's skin "
+            f"{REST_LIMIT} mm off): {', '.join(doubtful[:10])}"
         )
     return 0
 
@@ -80,6 +80,7 @@ def describe(sequence: MeshSequence, result: Stabilized, model: str) -> dict[str
                 "degrees": round(float(angles[i]), 4),
                 "mm": round(float(shifts[i]), 4),
                 "consistency_mm": None if np.isnan(score) else round(score, 4),
+                "rest_mm": round(float(result.rest[i]), 4),
                 "trusted": bool(result.trusted[i]),
             }
         )

@@ -76,5 +76,6 @@ def region_masks(model: Deca) -> dict[str, Tensor]:
             weight = torch.zeros(head.n_vertices, 1, device=surface.bary.device)
             weight[head.topology.masks[name]] = 1
             inside = interpolate(layout, head.topology.faces, weight)[0, ..., 0] > 0.99
-            masks[name] = inside.float().cpu()
+            if bool(inside.any()):  # a small map may have no texel in a small region
+                masks[name] = inside.float().cpu()
     return masks

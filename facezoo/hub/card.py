@@ -58,15 +58,15 @@ def card_text(export: Export, repo: str) -> str:
         f"# {repo}",
         f"{model.summary[:1].upper()}{_sentence(model.summary[1:])} Method `{model.method}`: {_sentence(model.paper)} "
         f"{_sizes(export)}",
-        _usage(repo),
+        _usage(repo, model.reads_pictures),
         _intended(),
         _limits(export),
         _training(export, stated),
-        _results(repo, evidence),
-        _bias(repo, evidence),
+        _results(repo, evidence, model.reads_pictures),
+        _bias(repo, evidence) if model.reads_pictures else "",
         _licences(stated),
     ]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
 def _check_card(path: Path, export: Export) -> None:
@@ -132,7 +132,12 @@ def _hub_licence(licences: Licences) -> tuple[str, str | None]:
     return (licence.lower(), None) if licence.lower() in _HUB_LICENCES else ("other", licence)
 
 
-def _usage(repo: str) -> str:
+def _usage(repo: str, pictures: bool) -> str:
+    lines = (
+        ('faces = model.predict("photo.jpg")', 'faces[0].save("face.glb")')
+        if pictures
+        else ('transform = model.predict("smile.obj", "neutral.obj")', 'result = model.stabilize("frames/")')
+    )
     return f"""
 ## How to use
 
@@ -142,8 +147,8 @@ def _usage(repo: str) -> str:
 import facezoo
 
 model = facezoo.load("{repo}")  # revision="<commit>" pins it, and then needs no network once it is cached
-faces = model.predict("photo.jpg")
-faces[0].save("face.glb")
+{lines[0]}
+{lines[1]}
 ```
 """
 
@@ -208,7 +213,7 @@ def _parent(parent: Mapping[str, Any]) -> str:
     return f"- `{name}`, weights under {licence}, sha256 `{parent.get('sha256', 'unknown')}`"
 
 
-def _results(repo: str, evidence: Evidence) -> str:
+def _results(repo: str, evidence: Evidence, pictures: bool) -> str:
     lines = ["## Results", ""]
     if evidence.photographs:
         parts = list(dict.fromkeys(part for _, row in evidence.photographs for part in row))
@@ -222,7 +227,7 @@ def _results(repo: str, evidence: Evidence) -> str:
             lines.append(f"| {measured.data} | {' | '.join(_number(row.get(part)) for part in parts)} |")
         commands = dict.fromkeys(_repeat(measured.command, repo) for measured, _ in evidence.photographs)
         lines += ["", *_code(*commands)]
-    else:
+    elif pictures:
         lines.append(
             f"Not measured on photographs yet: `facezoo evaluate {repo} data=dlib_18 root=DIR` does it."
         )

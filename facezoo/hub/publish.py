@@ -152,12 +152,13 @@ def _check(planned: Publication, commit: str, token: str | bool | None) -> None:
 
 def _warnings(export: Export) -> tuple[str, ...]:
     evidence, found = collect(export), []
-    if not evidence.photographs:
+    pictures = export.model.reads_pictures
+    if pictures and not evidence.photographs:
         found.append(
             "the card has no numbers on photographs: "
             f"`facezoo evaluate {export.folder} data=dlib_18 root=DIR out={export.run / 'evaluation'}`, then --card"
         )
-    if evidence.bias is None:
+    if pictures and evidence.bias is None:
         found.append(
             "the card has no numbers by groups of people: "
             f"`facezoo evaluate {export.folder} data=synthetic out={export.run}`, then --card"

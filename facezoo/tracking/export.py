@@ -62,7 +62,7 @@ def fit_arrays(person: PersonTrack) -> Arrays:
         "cx": focal[None, None, 0, 2],
         "cy": focal[None, None, 1, 2],
         "extr": np.eye(4, dtype=np.float32)[None],
-        "shape": _floats(p.identity[0]),
+        "shape": _floats(p.identity[-1]),
         "expr": _floats(p.expression),
         "rot": _floats(matrix_to_axis_angle(flip @ person.R)),
         "tra": _floats(person.t @ flip),
@@ -109,7 +109,7 @@ def animated_glb(person: PersonTrack) -> bytes:
     """
     p = person.params
     assert p.identity is not None and p.expression is not None and p.jaw is not None
-    neutral = HeadParams(identity=p.identity.to(person.head.v_template))
+    neutral = HeadParams(identity=p.identity[-1:].to(person.head.v_template))
     face = Face(
         box=torch.zeros(4), score=1.0, landmarks={}, head_id=person.head.head_id, params=neutral,
         vertices=person.head(neutral).vertices[0], head=person.head,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from facezoo.errors import InputError
 from facezoo.fitting import Motion, Prior, SequenceFit, SequenceState, SharedPrior, fit_sequence
+from facezoo.fitting.sequence_start import project_rotation
 from facezoo.geometry.camera import Camera
 from facezoo.heads.model import HeadModel
 from facezoo.heads.params import HeadParams
@@ -109,19 +110,21 @@ def solve_person(
     start = Camera.default_K(*image_size) if K is None else K.float()
     solver = _online if options.mode == "online" else _offline
     parts = solver(line, head, start, motion, options, progress)
-    expression, jaw = [], []
+    identity, expression, jaw = [], [], []
     for fit, rows in parts:
-        assert fit.params.expression is not None and fit.params.jaw is not None
-        expression.append(fit.params.expression[rows])
-        jaw.append(fit.params.jaw[rows])
+        p = fit.params
+        assert p.identity is not None and p.expression is not None and p.jaw is not None
+        expression.append(p.expression[rows])
+        jaw.append(p.jaw[rows])
+        identity.append(p.identity.expand(len(jaw[-1]), -1))
+    # Expressions belong to the shape that they were found with.
+    shape = torch.cat(identity) if len(parts) > 1 else identity[0][:1]
     return PersonTrack(
         number=seen.number,
         frames=line.frames,
         seen=line.seen,
         segment=line.segment,
-        params=HeadParams(
-            identity=parts[-1][0].params.identity, expression=torch.cat(expression), jaw=torch.cat(jaw)
-        ),
+        params=HeadParams(identity=shape, expression=torch.cat(expression), jaw=torch.cat(jaw)),
         R=torch.cat([fit.R[rows] for fit, rows in parts]),
         t=torch.cat([fit.t[rows] for fit, rows in parts]),
         K=torch.cat([fit.K.expand(len(fit.t[rows]), 3, 3) for fit, rows in parts]),
@@ -237,7 +240,8 @@ def _advance(state: SequenceState, keep: int) -> SequenceState:
     keep = min(keep, len(t))
     return state._replace(
         moves=torch.cat((moves[len(t) - keep :], moves[-1:])),
-        R=torch.cat((R[len(t) - keep :], (turn @ R[-1])[None])),
+        # made orthonormal: rounding errors of a product of the last three would double with every frame
+        R=torch.cat((R[len(t) - keep :], project_rotation(turn @ R[-1])[None])),
         t=torch.cat((t[len(t) - keep :], (t[-1] + shift)[None])),
     )
 

@@ -29,7 +29,8 @@ class PersonTrack:
         frames: (T,) frame numbers, without gaps within a segment.
         seen: (T,) False where the face was not found and the motion fills in.
         segment: (T,) scene between cuts.
-        params: identity (1, n_id), expression (T, n_e), jaw (T, 3).
+        params: identity (1, n_id), expression (T, n_e), jaw (T, 3). Online, and in tracks solved in stretches, identity
+            is (T, n_id): as far as it was known in that frame.
         R, t: (T, 3, 3) and (T, 3) head to camera.
         K: (T, 3, 3).
         rms: (T,) pixels, distance of the landmarks from the fit; NaN where not seen.
@@ -68,10 +69,15 @@ class PersonTrack:
     @torch.no_grad()
     def vertices(self, rows: slice = slice(None), ids: Tensor | None = None) -> Tensor:
         """Return vertices (T', V, 3) in the head frame, metres; all of them or ``ids``."""
-        p = self.params
-        assert p.expression is not None and p.jaw is not None
-        part = HeadParams(identity=p.identity, expression=p.expression[rows], jaw=p.jaw[rows])
+        part = self._params(rows)
         return self.head(part.to(self.head.v_template), ids).vertices
+
+    def _params(self, rows: slice) -> HeadParams:
+        """Return the parameters of some rows."""
+        p = self.params
+        assert p.identity is not None and p.expression is not None and p.jaw is not None
+        identity = p.identity if len(p.identity) == 1 else p.identity[rows]
+        return HeadParams(identity=identity, expression=p.expression[rows], jaw=p.jaw[rows])
 
     def face(self, row: int) -> Face:
         """Return one row as a face; its landmarks are those of the fitted head."""
@@ -81,16 +87,12 @@ class PersonTrack:
         vertices = self.vertices(slice(row, row + 1))
         camera = self.cameras[row]
         points = camera.project(self.head.landmarks(vertices, "ibug68")[0].to(camera.K))
-        p = self.params
-        assert p.expression is not None and p.jaw is not None
         return Face(
             box=torch.cat((points.amin(0), points.amax(0))).float(),
             score=1.0 if self.seen[row] else 0.0,
             landmarks={"ibug68": points.float()},
             head_id=self.head.head_id,
-            params=HeadParams(
-                identity=p.identity, expression=p.expression[row : row + 1], jaw=p.jaw[row : row + 1]
-            ),
+            params=self._params(slice(row, row + 1)),
             vertices=vertices[0],
             camera=camera.to(torch.float32),
             track_id=self.number,

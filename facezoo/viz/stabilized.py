@@ -15,7 +15,7 @@ _PAPER, _INK, _GUIDE = (255, 255, 255), (40, 40, 40), (214, 69, 65)
 _CLAY = (0.78, 0.76, 0.74)
 _LAMP = (-0.35, 0.45, 0.82)  # over the viewer's left shoulder, head axes
 _AMBIENT = 0.3
-_TURN = 0.45  # radians: half a profile shows forehead and chin move
+_TURN = 0.25  # radians: a little from the side, where forehead and chin are seen to move
 _FAR = 10.0  # metres to the camera: as good as orthographic
 _MARGIN = 1.06
 # Travel: still, a little, much. Dark blue, green, yellow, as read without colour from dark to bright.

@@ -15,7 +15,7 @@ from facezoo.errors import AssetError
 
 
 def load_frozen(name: str, weights: str, **options: Any) -> Any:
-    """Build a timm model whose parameters get no gradient.
+    """Build a timm model in eval mode without parameters: its weights are constants.
 
     Args:
         name: of ``timm.list_models()``.
@@ -38,7 +38,18 @@ def load_frozen(name: str, weights: str, **options: Any) -> Any:
             raise AssetError(f"cannot load {name} from {path}: {error}") from error
         if missing:
             raise AssetError(f"{path} lacks {len(missing)} tensors of {name}, first {missing[0]!r}.")
-    return model.eval().requires_grad_(False)
+    return _constant(model.eval())
+
+
+def _constant(model: nn.Module) -> nn.Module:
+    """Turn parameters into buffers that no state dict lists: nothing trains them, nothing stores them."""
+    for module in model.modules():
+        for name, value in list(module.named_parameters(recurse=False)):
+            delattr(module, name)
+            module.register_buffer(name, value.detach(), persistent=False)
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            module.register_buffer(name, buffer, persistent=False)
+    return model
 
 
 class IdentityFeatures(nn.Module):

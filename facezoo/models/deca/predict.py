@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -90,7 +92,12 @@ class Deca(DecaModel, FaceModel):
         ]
 
     @torch.no_grad()
-    def animate(self, face: Face, expression: Tensor | None = None, jaw: Tensor | None = None) -> Face:
+    def animate(
+        self,
+        face: Face,
+        expression: Sequence[float] | Tensor | None = None,
+        jaw: Sequence[float] | Tensor | None = None,
+    ) -> Face:
         """Show a predicted face with another expression and jaw, under its own wrinkles.
 
         Args:

@@ -62,8 +62,8 @@ class FlowFaceConfig:
     uv_levels: int = 3
     levels: int = 3
     radius: int = 3
-    hidden: int = 64
-    motion: int = 64
+    hidden: int = 48
+    motion: int = 48
     iterations: int = 3
     image_context: bool = True
     depth: bool = True

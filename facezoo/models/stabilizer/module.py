@@ -96,7 +96,7 @@ class StabilizerModel(ZooModel):
 
     def points(self, vertices: Tensor) -> Tensor:
         """Return the points (..., n, 3) that the network sees of whole meshes (..., V, 3)."""
-        near = vertices[..., self.patches.flatten().to(vertices.device), :]
+        near = vertices.index_select(-2, self.patches.flatten().to(vertices.device))
         return near.unflatten(-2, self.patches.shape).mean(-2).to(self.template)
 
     @torch.no_grad()

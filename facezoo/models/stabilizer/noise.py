@@ -24,6 +24,7 @@ class RegistrationNoise(nn.Module):
 
     bumps: Tensor
     white: Tensor
+    inside: Tensor
 
     def __init__(self, template: Tensor, ids: Tensor, areas: Regions, config: PairConfig) -> None:
         """Build the fields.
@@ -52,6 +53,9 @@ class RegistrationNoise(nn.Module):
         self.register_buffer("bumps", torch.cat(tables), persistent=False)
         white = config.white * factor[ids].square().sum(1).sqrt() / ids.shape[1]
         self.register_buffer("white", white, persistent=False)
+        inside = torch.isin(ids[:, 0], areas.full_head).float()
+        inside = inside if bool(inside.any()) else torch.ones_like(inside)
+        self.register_buffer("inside", inside / inside.sum(), persistent=False)
 
     def forward(self, vertices: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
         """Return noisy copies of points (B, n, 3), metres; ``strength`` 0 leaves them as they are."""
@@ -67,7 +71,8 @@ class RegistrationNoise(nn.Module):
         gain = torch.cat([gain[:, i : i + 1].expand(-1, size) for i, size in enumerate(self.sizes)], 1)
         strengths = gain[:, None] * normal(count, 3, len(self.bumps))
         moved = (strengths @ self.bumps).mT + self.white[:, None] * normal(*vertices.shape)
-        centre = vertices.mean(1, keepdim=True)
+        # About the middle of the mask: where the skull of a head of another size lies is a convention.
+        centre = (self.inside @ vertices)[:, None]
         scale = 1 + strength * self.config.drift * normal(count, 1, 1)
         moved.mul_(strength * 1e-3)
         return torch.addcmul(moved.add_((1 - scale) * centre), scale, vertices)

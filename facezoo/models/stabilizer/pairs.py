@@ -65,10 +65,10 @@ class PairSampler(nn.Module):
         self.config, self.seed = config, seed
         self.population = Population(head, config.pool, seed)
         self.geometry = PairGeometry(head, ids, self.population.sided)
-        self.ids = self.geometry.ids[:, 0]
+        self.ids = self.geometry.ids[:, 0].contiguous()
         self.areas = regions(head)
         self.noise = RegistrationNoise(head.v_template.cpu(), self.geometry.ids, self.areas, config)
-        self.register_buffer("twin", _twins(head, self.geometry.ids[:, 0]), persistent=False)
+        self.register_buffer("twin", _twins(head, self.ids), persistent=False)
 
     def forward(
         self, step: int, count: int | None = None, *, kind: str | None = None, strength: float = 1.0

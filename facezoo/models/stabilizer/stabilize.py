@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from scipy.signal import savgol_filter
 from torch import Tensor
@@ -17,7 +16,9 @@ from facezoo.models.stabilizer.rigid import RigidTransform, robust_mean
 if TYPE_CHECKING:
     from facezoo.models.stabilizer.module import StabilizerModel
 
-LIMIT = 1.0  # mm of disagreement beyond which a frame is not to be trusted
+LIMIT = 0.05  # mm of disagreement beyond which a frame is not to be trusted; good frames stay below 0.005
+REST_LIMIT = 3.0  # mm that the skull's skin may be off
+_STEADY = 0.2  # trust from which on a point lies on the skull
 _REACH = 0.1  # metres: half a head, what an angle is worth as a distance
 _BATCH = 256
 
@@ -31,7 +32,9 @@ class Stabilized:
         transforms: (N) what moved them. The inverses are the head motion that was taken out.
         consistency: (N,) mm: how far the ways from a frame over the anchors to the reference (T_ab then T_bc) and the
             direct way (T_ac) disagree; not a number where there is one way only.
-        trusted: (N,) False where the consistency is worse than :data:`LIMIT`.
+        rest: (N,) mm: median distance of upper face, cranium and ears from the reference's, with expression and noise.
+            Estimates of a well-trained network agree even on a bad registration; what is left of it shows here.
+        trusted: (N,) False where the consistency is worse than :data:`LIMIT` or the rest than :data:`REST_LIMIT`.
         reference: the frame that stayed where it was, None if it was a mesh of its own.
         anchors: the frames that all frames were compared with.
     """
@@ -39,6 +42,7 @@ class Stabilized:
     vertices: Tensor
     transforms: RigidTransform
     consistency: Tensor
+    rest: Tensor
     trusted: Tensor
     reference: int | None
     anchors: tuple[int, ...]
@@ -65,8 +69,8 @@ def stabilize(
         points: (N, n, 3) the points of the frames that the model sees.
         reference: a frame, the points (n, 3) of a mesh of its own, or None for the medoid.
         anchors: number of anchors: the reference, then frames as different as possible.
-        smooth: window of a Savitzky-Golay filter (order 2) over what the network adds to a Procrustes alignment; the
-            alignment itself, which follows every real motion of the head, is not smoothed. 0 for none.
+        smooth: window of a Savitzky-Golay filter (order 2) over the motion, for performances of one frame rate; shorter
+            than the quickest true motion of the head. 0 for none.
 
     Raises:
         InputError: ``anchors`` below 1, or a window that is even or too short.
@@ -89,15 +93,18 @@ def stabilize(
     pivot = points.double().mean(1)
     found = robust_mean(routes, pivot, _REACH)
     consistency = _disagreement(routes, found, points)
+    steady = model.trust > _STEADY
+    off = (found.apply(points.double())[:, steady] - home.double()[steady]).norm(dim=-1)
+    rest = 1e3 * off.median(1).values.float().cpu()
     if smooth and len(points) > smooth:
-        found = _smoothed(model, found, points, home, smooth)
+        found = _smoothed(found, smooth)
     found = found.to("cpu")
     if number is not None:  # the reference stays where it is
         found = found[number].inverse() @ found
     moved = torch.stack([found[i].apply(frame) for i, frame in enumerate(frames)])
-    return Stabilized(
-        moved, found.to(torch.float32), consistency.cpu(), ~(consistency > LIMIT).cpu(), number, tuple(chosen)
-    )
+    consistency = consistency.cpu()
+    trusted = ~((consistency > LIMIT) | (rest > REST_LIMIT))
+    return Stabilized(moved, found.to(torch.float32), consistency, rest, trusted, number, tuple(chosen))
 
 
 def _to_home(model: StabilizerModel, points: Tensor, places: Tensor) -> RigidTransform:
@@ -153,12 +160,7 @@ def _disagreement(routes: RigidTransform, found: RigidTransform, points: Tensor)
     return 1e3 * apart.mean(-1).sum(0).div(len(apart) - 1).float()
 
 
-def _smoothed(
-    model: StabilizerModel, found: RigidTransform, points: Tensor, home: Tensor, window: int
-) -> RigidTransform:
-    """Smooth what ``found`` adds to the alignment of each frame with the reference."""
-    there = home[None].expand_as(points).contiguous()
-    pair = align_pair(there, points, model.template, model.trust, symmetric=False)
-    added = pair.forth(found).log().cpu().numpy()
-    steady = torch.from_numpy(np.ascontiguousarray(savgol_filter(added, window, 2, axis=0))).to(found.R)
-    return pair.back(RigidTransform.exp(steady))
+def _smoothed(found: RigidTransform, window: int) -> RigidTransform:
+    """Smooth the twists of the transforms along time."""
+    twists = found.log().cpu().numpy()
+    return RigidTransform.exp(torch.from_numpy(savgol_filter(twists, window, 2, axis=0)).to(found.R))

@@ -41,6 +41,8 @@ class SynergyConfig:
         n_identity, n_expression: components of the head.
         crop_size: side of the input in pixels.
         crop_scale: side of the crop over the geometric mean of the tight box's sides.
+        looks: crops that a face is read from: the second is cut around the landmarks of the first, so that a box
+            need not be exact; a crop that would hardly move is not cut again.
         crop_padding: ``"zeros"`` or ``"edge"`` outside the photo.
         mean, std: input normalisation per channel; the default is the paper's (x - 127.5) / 128.
     """
@@ -72,6 +74,7 @@ class SynergyConfig:
     n_expression: int = 49
     crop_size: int = 120
     crop_scale: float = 1.45
+    looks: int = 1
     crop_padding: str = "edge"
     mean: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
     std: list[float] = field(default_factory=lambda: [128 / 255, 128 / 255, 128 / 255])
@@ -84,7 +87,7 @@ class SynergyConfig:
         ):
             if value not in known:
                 raise unknown_name(f"model.{kind}", value, known)
-        for name in ("shape_rank", "expression_rank"):
+        for name in ("shape_rank", "expression_rank", "looks"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"model.{name}={getattr(self, name)}; expected at least 1")
         if not 0 <= self.border < self.crop_size / 2:

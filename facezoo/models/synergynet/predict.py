@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from facezoo.data.images import ImageArray
 from facezoo.geometry.camera import Camera
 from facezoo.geometry.crop import apply_affine, invert_affine, tight_box
 from facezoo.models.predict import Crops, FaceModel
@@ -55,6 +56,10 @@ class SynergyFaces(SynergyModel, FaceModel):
             )
             for i in range(len(crops))
         ]
+
+    def read(self, images: list[ImageArray], boxes: Tensor, passes: Tensor, fit: bool) -> list[Face]:
+        """Read faces, looking ``config.looks`` times even where the caller gave the box."""
+        return super().read(images, boxes, passes.clamp(min=self.config.looks - 1), fit)
 
     def _to_image(self, points: Tensor, crops: Crops) -> Tensor:
         """Move points (B, N, 2 or 3) from crop pixels to pixels of the photo, (B, N, 2)."""
