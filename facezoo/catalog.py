@@ -327,7 +327,7 @@ _MODELS = (
                 },
                 size=6512831,
                 licences=_OWN,
-                trained_on="32,400 synthetic people, 45 minutes on two CPU cores, from dense-1609's features; no photograph",
+                trained_on="32,400 synthetic people, 45 minutes on two CPU cores, after dense-1609; no photograph",
                 metrics=(
                     _nme(
                         "aflw2000_9, original labels, true boxes",

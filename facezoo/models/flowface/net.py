@@ -122,7 +122,7 @@ class FlowFaceNet(nn.Module):
             )
         features, pooled = self.encoder(images)
         embedding = self.embedding()
-        b, cells = len(images), features.shape[-1]
+        b, cells = images.shape[0], features.shape[-1]
         pyramid = correlate(self.query(embedding).expand(b, -1, -1, -1), features, self.config.levels)
         context = self.context(embedding).expand(b, -1, -1, -1)
         if self.pooled is not None:

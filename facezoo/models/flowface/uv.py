@@ -95,7 +95,7 @@ def texel_values(layout: TextureLayout, faces: Tensor, vertices: Tensor) -> Tens
     weight = layout.texel_bary.reshape(-1, 3, 1).to(vertices)
     values = sum(vertices[:, index[:, k]] * weight[:, k] for k in range(3))
     assert isinstance(values, Tensor)
-    return values.mT.reshape(len(vertices), -1, size, size)
+    return values.mT.reshape(vertices.shape[0], -1, size, size)
 
 
 def filled(values: Tensor, layout: TextureLayout) -> Tensor:
@@ -109,6 +109,6 @@ def filled(values: Tensor, layout: TextureLayout) -> Tensor:
 
 def read_map(maps: Tensor, uv: Tensor) -> Tensor:
     """Read maps (B, C, S, S) at texture positions (N, 2): (B, N, C)."""
-    grid = (uv * uv.new_tensor([2.0, -2.0]) + uv.new_tensor([-1.0, 1.0])).expand(len(maps), 1, -1, -1)
+    grid = (uv * uv.new_tensor([2.0, -2.0]) + uv.new_tensor([-1.0, 1.0])).expand(maps.shape[0], 1, -1, -1)
     read = F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return read[:, :, 0].mT
