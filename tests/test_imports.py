@@ -27,7 +27,10 @@ SAME_ROOM = {"config": "training"}
 # Faces save and draw themselves when asked to: imported at call time, never when `types` is.
 CALL_TIME = {("types", "viz"), ("models", "tracking")}
 # Rooms that need no torch, so that `facezoo list` is instant.
-LIGHT = {"__init__", "__main__", "catalog", "errors", "cli/__init__", "cli/list_command", "cli/info_command"}
+LIGHT = {
+    "__init__", "__main__", "catalog/__init__", "catalog/rows", "catalog/specs", "errors",
+    "cli/__init__", "cli/list_command", "cli/info_command",
+}  # fmt: skip
 # Optional packages and the only files that may import them.
 ONE_FILE = {
     "pytorch3d": {"render/pytorch3d.py"},

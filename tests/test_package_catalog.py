@@ -229,7 +229,7 @@ def _flip_a_byte(path: Path) -> None:
 
 
 def test_no_other_weights_are_ever_substituted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog, "WEIGHTS_ROOT", tmp_path)
+    monkeypatch.setattr("facezoo.catalog.specs.WEIGHTS_ROOT", tmp_path)
     with pytest.raises(AssetError, match=r"dense-1609\.open-v2"):
         load("dense-1609")
     with pytest.raises(AssetError, match="no checkpoint folder"):

@@ -1,0 +1,138 @@
+"""The rows: every model, its published weights with their digests, and what was measured."""
+
+from __future__ import annotations
+
+from facezoo.catalog.specs import Licences, Measurement, ModelSpec, WeightSpec
+
+_OWN = Licences(code="Apache-2.0", weights="CC0-1.0", head="CC0-1.0", data="CC0-1.0")
+
+
+def _nme(data: str, value: float, command: str) -> Measurement:
+    return Measurement("NME %", data, value, command)
+
+
+MODELS = (
+    ModelSpec(
+        name="dense-1609",
+        method="dense",
+        module="facezoo.models.dense.predict",
+        class_name="DenseLandmarks",
+        summary="dense landmarks with confidences from one crop, then a head and a camera fitted to them",
+        paper="Landmark-based dense 3D face reconstruction (thesis, ETH Zürich 2022); after Wood et al., ECCV 2022",
+        tasks=("landmarks", "reconstruction"),
+        weights=(
+            WeightSpec(
+                tag="open-v2",
+                head="open-v1",
+                sha256={
+                    "model.safetensors": "0f802e76cb9b36eebdd492f204b22854d0a3717f6affe8d56e97f1c155f52529",
+                    "config.json": "d9e01d612640a8cc0b902671d529c3494dcd30a02c8c99bc724854c22ab275f3",
+                },
+                size=8728385,
+                licences=_OWN,
+                trained_on="32,400 synthetic people of the open head, 78 minutes on two CPU cores; no photograph",
+                metrics=(
+                    _nme(
+                        "aflw2000_9, original labels, true boxes",
+                        3.88,
+                        "facezoo evaluate dense-1609.open-v2 data=aflw2000_9 root=DIR",
+                    ),
+                    _nme(
+                        "dlib_18, contour, true boxes",
+                        3.67,
+                        "facezoo evaluate dense-1609.open-v2 data=dlib_18 root=DIR",
+                    ),
+                    _nme(
+                        "synthetic validation",
+                        3.22,
+                        "python -m facezoo.train recipe=dense data.source=shards data.root=people data.validation=400 "
+                        "trainer.precision=bf16 trainer.max_steps=0 trainer.max_minutes=78",
+                    ),
+                ),
+            ),
+        ),
+    ),
+    ModelSpec(
+        name="synergynet",
+        method="synergynet",
+        module="facezoo.models.synergynet.predict",
+        class_name="SynergyFaces",
+        summary="head parameters, pose, 68 refined landmarks and a dense mesh from one crop, without any optimisation",
+        paper="Wu, Xu, Neumann: Synergy between 3DMM and 3D Landmarks for Accurate 3D Facial Geometry, 3DV 2021",
+        tasks=("landmarks", "reconstruction"),
+        weights=(
+            WeightSpec(
+                tag="open-v1",
+                head="open-v1",
+                sha256={
+                    "model.safetensors": "a7f390d57417eda33e823cfc4d03a393f1f46da8ec5c9b3fb391baae0e2ac535",
+                    "config.json": "8543ff6a454f0b8436443c395871fd668c35b70694cb01090373e0f363518420",
+                },
+                size=6512831,
+                licences=_OWN,
+                trained_on="32,400 synthetic people, 45 minutes on two CPU cores, after dense-1609; no photograph",
+                metrics=(
+                    _nme(
+                        "aflw2000_9, original labels, true boxes",
+                        3.94,
+                        "facezoo evaluate synergynet.open-v1 data=aflw2000_9 root=DIR",
+                    ),
+                    _nme(
+                        "dlib_18, contour, true boxes",
+                        3.91,
+                        "facezoo evaluate synergynet.open-v1 data=dlib_18 root=DIR",
+                    ),
+                    _nme(
+                        "synthetic validation",
+                        3.40,
+                        "python -m facezoo.train recipe=synergynet data.source=shards data.root=people "
+                        "data.validation=400 trainer.precision=bf16 trainer.max_steps=0 trainer.max_minutes=45",
+                    ),
+                ),
+            ),
+        ),
+    ),
+    ModelSpec(
+        name="deca",
+        method="deca",
+        module="facezoo.models.deca.predict",
+        class_name="Deca",
+        summary="a head with albedo, light and camera from one crop, and wrinkles that move with expression",
+        paper="Feng, Feng, Black, Bolkart: Learning an Animatable Detailed 3D Face Model, SIGGRAPH 2021",
+        tasks=("reconstruction", "landmarks"),
+        weights=(),
+    ),
+    ModelSpec(
+        name="skull-stabilizer",
+        method="stabilizer",
+        module="facezoo.models.stabilizer.predict",
+        class_name="SkullStabilizer",
+        summary="the rigid transform between the skulls of two registered meshes of one person; holds sequences still",
+        paper="Bednarik et al. 2024, Learning to Stabilize Faces, arXiv 2411.15074",
+        tasks=("stabilization",),
+        weights=(
+            WeightSpec(
+                tag="open-v1",
+                head="open-v1",
+                sha256={
+                    "model.safetensors": "c7c4e8f71f68f986c46c174144caae746b4e6128889b21ab4b5ae55211baaeb4",
+                    "config.json": "e0dc379b31e1793131327ab0d5711fd66fe29a699643daef8ab9715716e465ea",
+                },
+                size=1271993,
+                licences=_OWN,
+                trained_on="1,536,000 pairs of synthetic meshes of the open head, 8 minutes on one CPU core; no scan",
+                metrics=(
+                    Measurement(
+                        "md upper face, mm",
+                        "held-out synthetic pairs",
+                        0.2,
+                        "facezoo evaluate skull-stabilizer.open-v1 data=synthetic count=128 unpose=16",
+                    ),
+                ),
+            ),
+        ),
+    ),
+)
+
+# Weights that a better training replaced before the first release.
+DEPRECATED = {"dense-1609.open-v1": "dense-1609.open-v2"}
