@@ -50,7 +50,7 @@ def test_every_ablation_trains(tmp_path: Path) -> None:
             ["model.region=upper_face"],
             ["model.region=all"],
             ["model.procrustes=false"],
-            ["model.extractor=spiral", "model.spiral_channels=[4]"],
+            ["model.extractor=spiral", "model.spiral_channels=[4]", "model.points=65"],
             ["model.symmetric=false"],
             ["data.limit=64"],
         )
