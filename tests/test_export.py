@@ -210,7 +210,7 @@ def test_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert printed["path"] == str(tmp_path / "small.pt2") and printed["errors"] == {}
     assert printed["metadata"] == read_metadata(tmp_path / "small.pt2")
     assert printed["size"] == (tmp_path / "small.pt2").stat().st_size
-    assert main(["export", str(folder.parent), "-o", str(tmp_path)]) == 2
+    assert main(["export", str(folder.parent), "--format", "torch", "-o", str(tmp_path)]) == 2
     assert "load" in capsys.readouterr().err  # a run: the message names its export
 
 
