@@ -93,6 +93,11 @@ class Crops:
             self.image_sizes,
         )
 
+    def rows(self, chosen: list[int]) -> Crops:
+        """Return some of the crops."""
+        sizes = [self.image_sizes[i] for i in chosen]
+        return Crops(self.pixels[chosen], self.boxes[chosen], self.affine[chosen], self.K[chosen], sizes)
+
     def __len__(self) -> int:
         return len(self.image_sizes)
 
@@ -245,7 +250,8 @@ class FaceModel(ZooModel):
         faces: list[Face] = []
         for first in range(0, len(owner), batch_size):
             part = slice(first, first + batch_size)
-            faces += self.read([images[i].pixels for i in owner[part]], start[part], passes[part], fit)
+            pictures, doubted = [images[i].pixels for i in owner[part]], [doubtful[i] for i in owner[part]]
+            faces += self.read(pictures, start[part], passes[part], fit, doubted)
         predictions, queue = [], iter(faces)
         for image, detections, search, doubt in zip(images, found, searched, doubtful, strict=True):
             own = [next(queue) for _ in detections.boxes]
@@ -256,8 +262,18 @@ class FaceModel(ZooModel):
             predictions.append(Prediction(kept, image.pixels, image.name, self.model_id, name))
         return predictions
 
-    def read(self, images: list[ImageArray], boxes: Tensor, passes: Tensor, fit: bool) -> list[Face]:
-        """Read one face of each image (H, W, 3), given its box (B, 4), cropping anew up to ``passes`` (B,) times."""
+    def read(
+        self,
+        images: list[ImageArray],
+        boxes: Tensor,
+        passes: Tensor,
+        fit: bool,
+        doubted: Sequence[bool] = (),
+    ) -> list[Face]:
+        """Read one face of each image (H, W, 3), given its box (B, 4), cropping anew up to ``passes`` (B,) times.
+
+        Where ``doubted`` is True and the network sees no face, nothing is fitted: the caller will drop that one.
+        """
         spec = self.crop
         crops = Crops.cut(spec, images, boxes)
         output = self._forward(crops)
@@ -272,7 +288,15 @@ class FaceModel(ZooModel):
             part = Crops.cut(spec, [images[i] for i in again.tolist()], fresh[again])
             output = _replace_rows(output, self._forward(part), again)
             crops = _merge(crops, part, again)
-        return self.decode(output, crops.to(self.device), fit=fit)
+        crops = crops.to(self.device)
+        if not (fit and self.doubts and any(doubted)):
+            return self.decode(output, crops, fit=fit)
+        faces = self.decode(output, crops, fit=False)
+        sure = [i for i, face in enumerate(faces) if not doubted[i] or self.is_face(face)]
+        part_output = type(output)(*(value[sure] for value in output))
+        for i, face in zip(sure, self.decode(part_output, crops.rows(sure), fit=True), strict=True):
+            faces[i] = face
+        return faces
 
     def _forward(self, crops: Crops) -> Any:
         return self(crops.pixels.to(self.device))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -57,9 +59,16 @@ class SynergyFaces(SynergyModel, FaceModel):
             for i in range(len(crops))
         ]
 
-    def read(self, images: list[ImageArray], boxes: Tensor, passes: Tensor, fit: bool) -> list[Face]:
+    def read(
+        self,
+        images: list[ImageArray],
+        boxes: Tensor,
+        passes: Tensor,
+        fit: bool,
+        doubted: Sequence[bool] = (),
+    ) -> list[Face]:
         """Read faces, looking ``config.looks`` times even where the caller gave the box."""
-        return super().read(images, boxes, passes.clamp(min=self.config.looks - 1), fit)
+        return super().read(images, boxes, passes.clamp(min=self.config.looks - 1), fit, doubted)
 
     def _to_image(self, points: Tensor, crops: Crops) -> Tensor:
         """Move points (B, N, 2 or 3) from crop pixels to pixels of the photo, (B, N, 2)."""
