@@ -10,6 +10,7 @@ from torch import Tensor
 
 from facezoo.geometry.camera import Camera
 from facezoo.heads.params import HeadParams
+from facezoo.types import FitReport
 
 
 class Unknowns(NamedTuple):
@@ -95,6 +96,12 @@ class FitResult:
     precision: Tensor
     layout: dict[str, slice]
     focal_scale: Tensor
+
+    def report(self, row: int) -> FitReport:
+        """Return how the fit of one head of the batch ended."""
+        return FitReport(
+            float(self.cost[row]), float(self.rms[row]), int(self.iterations[row]), bool(self.converged[row])
+        )
 
     @property
     def covariance(self) -> Tensor:

@@ -13,7 +13,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError
@@ -25,7 +25,7 @@ from facezoo.data.augment import Augment, CropBatch
 from facezoo.data.mirror import Mirror
 from facezoo.data.statistics import TargetStatistics
 from facezoo.errors import AssetError, InputError, unknown_name
-from facezoo.geometry.crop import CropSpec
+from facezoo.geometry.crop import CropSpec, apply_affine, invert_affine
 from facezoo.heads import load_head
 from facezoo.mesh.io.atomic import write_bytes
 from facezoo.models.signature import Signature, crop_signature
@@ -62,9 +62,24 @@ class ZooModel(nn.Module):
         self.frozen: tuple[str, ...] = ()
 
     @property
-    @abstractmethod
     def crop(self) -> CropSpec:
-        """How crops are cut for this model."""
+        """How crops are cut: square, ``crop_scale`` times the tight box; methods that read meshes have no crops."""
+        c = self.config
+        mean, std = (c.mean[0], c.mean[1], c.mean[2]), (c.std[0], c.std[1], c.std[2])
+        padding: Literal["zeros", "edge"] = "edge" if c.crop_padding == "edge" else "zeros"
+        return CropSpec(size=c.crop_size, scale=c.crop_scale, padding=padding, mean=mean, std=std)
+
+    def to_image(self, points: Tensor, affine: Tensor) -> Tensor:
+        """Move points (B, N, 2) from crop units to photo pixels; ``affine`` (B, 2, 3) is photo to crop pixels."""
+        return apply_affine((points + 0.5) * self.config.crop_size, invert_affine(affine))
+
+    def weights_digest(self) -> str:
+        """Return the SHA-256 of all weights: the same name may stand for weights trained further."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     @abstractmethod
     def forward(self, images: Tensor) -> NamedTuple:  # type: ignore[valid-type]

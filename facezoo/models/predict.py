@@ -107,11 +107,16 @@ class FaceModel(ZooModel):
 
     Attributes:
         model_id: what predictions are signed with: the catalogue's full id, or the folder the weights came from.
-        doubts: :meth:`is_face` can tell false alarms; without it dense-1609 looks at a detector's finds first.
+        doubts: landmark set whose confidence tells false alarms; without one dense-1609 looks at finds first.
     """
 
     model_id: str = "untitled"
-    doubts: ClassVar[bool] = False
+    doubts: ClassVar[str] = ""
+
+    @property
+    def least_recrops(self) -> int:
+        """How often every face is cropped anew from its own landmarks, even where the caller gave the box."""
+        return 0
 
     @property
     def device(self) -> torch.device:
@@ -141,8 +146,14 @@ class FaceModel(ZooModel):
         """
 
     def is_face(self, face: Face) -> bool:
-        """Tell whether what a detector found is a face, seen from what the network made of it; here: always."""
-        return True
+        """Tell whether what a detector found is a face, seen from what the network made of it.
+
+        False alarms get wide scales. The least mean confidence of the set ``doubts`` travels with the weights
+        (``least_confidence`` in config.json), because it depends on their calibration; without a set: always.
+        """
+        if not self.doubts:
+            return True
+        return float(face.confidence[self.doubts].mean()) >= float(self.info.get("least_confidence", 0.0))
 
     def track(self, source: Any, **options: Any) -> Track:
         """Follow the faces of a video and fit one head a person; see :func:`facezoo.tracking.track`."""
@@ -274,7 +285,7 @@ class FaceModel(ZooModel):
 
         Where ``doubted`` is True and the network sees no face, nothing is fitted: the caller will drop that one.
         """
-        spec = self.crop
+        spec, passes = self.crop, passes.clamp(min=self.least_recrops)
         crops = Crops.cut(spec, images, boxes)
         output = self._forward(crops)
         for done in range(int(passes.max()) if len(passes) else 0):

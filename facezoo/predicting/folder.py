@@ -134,14 +134,10 @@ def predict_folder(
 
 def describe_settings(model: FaceModel, options: FolderOptions) -> dict[str, Any]:
     """Return everything results depend on but the pictures, as JSON values."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     boxes = json.dumps(dict(options.boxes), sort_keys=True)
     return {
         "model": model.model_id,
-        "weights": digest.hexdigest(),
+        "weights": model.weights_digest(),
         "detector": load_detector(options.detector).name,
         "formats": sorted({name.lower().lstrip(".") for name in options.formats}),
         "fit": options.fit,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -71,7 +69,7 @@ def track(
     follower = Follower(model, finder, most=people, search_every=search_every, patience=patience)
     settings = {
         "model": model.model_id,
-        "weights": _digest(model),
+        "weights": model.weights_digest(),
         "detector": finder.name,
         "frames": frames.key,
         "follow": [people, search_every, patience],
@@ -97,12 +95,3 @@ def track(
         found.append(solve_person(person, head.cpu(), size, frames.fps, options, K=K, progress=report))
         before += len(person.frames)
     return Track(found, count, size, frames.fps, frames.name, model.model_id, options.mode)
-
-
-def _digest(model: FaceModel) -> str:
-    """Return a digest of the weights: the same name may stand for weights trained further."""
-    digest: Any = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(-1).numpy().tobytes())
-    return digest.hexdigest()

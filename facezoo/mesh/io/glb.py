@@ -144,10 +144,10 @@ def write_glb(
         }
     document |= {"accessors": buffer.accessors, "bufferViews": buffer.views}
     document["buffers"] = [{"byteLength": len(buffer.data)}]
-    return write_bytes(path, _pack(document, bytes(buffer.data)))
+    return write_bytes(path, pack(document, bytes(buffer.data)))
 
 
-def _pack(document: dict[str, Any], binary: bytes) -> bytes:
+def pack(document: dict[str, Any], binary: bytes) -> bytes:
     """Assemble header, JSON chunk (padded with blanks) and binary chunk (padded with zeros)."""
     text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 4)

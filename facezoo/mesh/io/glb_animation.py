@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facezoo.errors import InputError
-from facezoo.mesh.io.glb import BIN_CHUNK, JSON_CHUNK, MAGIC, _pack
+from facezoo.mesh.io.glb import BIN_CHUNK, JSON_CHUNK, MAGIC, pack
 
 _FLOAT = 5126
 
@@ -94,4 +94,4 @@ def add_animation(data: bytes, animation: Animation) -> bytes:
         }
     ]
     document["buffers"] = [{"byteLength": len(binary)}]
-    return _pack(document, bytes(binary))
+    return pack(document, bytes(binary))

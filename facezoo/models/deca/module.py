@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from facezoo.data.augment import CropBatch
 from facezoo.data.statistics import TargetStatistics
-from facezoo.geometry.crop import CropSpec
 from facezoo.heads import HeadParams, load_head
 from facezoo.models.base import ZooModel
 from facezoo.models.deca.config import DecaConfig, DecaLossConfig
@@ -51,14 +50,6 @@ class DecaModel(ZooModel):
     def for_training(cls, config: DecaConfig) -> DecaModel:
         """Build an untrained model, with published backbone weights if configured."""
         return cls(config, config.pretrained)
-
-    @property
-    def crop(self) -> CropSpec:
-        """How crops are cut: square, ``crop_scale`` times the tight box."""
-        c = self.config
-        mean, std = (c.mean[0], c.mean[1], c.mean[2]), (c.std[0], c.std[1], c.std[2])
-        padding: Literal["zeros", "edge"] = "edge" if c.crop_padding == "edge" else "zeros"
-        return CropSpec(size=c.crop_size, scale=c.crop_scale, padding=padding, mean=mean, std=std)
 
     def forward(self, images: Tensor) -> DecaOutput:
         """Estimate everything for crops (B, 3, S, S) in [0, 1]."""

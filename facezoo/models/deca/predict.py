@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from facezoo.data.images import ImageSource, load_image
 from facezoo.errors import InputError
-from facezoo.geometry.crop import CropSpec, apply_affine, invert_affine, tight_box
+from facezoo.geometry.crop import CropSpec, invert_affine, tight_box
 from facezoo.heads import HeadParams
 from facezoo.heads.texture import load_texture
 from facezoo.mesh import Mesh, vertex_normals
@@ -50,9 +50,7 @@ class Deca(DecaModel, FaceModel):
 
     def landmarks68(self, output: DecaOutput, crops: Crops) -> Tensor:
         """See :meth:`FaceModel.landmarks68`."""
-        return apply_affine(
-            (output.landmarks68.float() + 0.5) * self.config.crop_size, invert_affine(crops.affine)
-        )
+        return self.to_image(output.landmarks68.float(), crops.affine)
 
     @torch.no_grad()
     def decode(self, output: DecaOutput, crops: Crops, *, fit: bool = True) -> list[Face]:

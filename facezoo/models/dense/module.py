@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from facezoo.data.augment import CropBatch
 from facezoo.data.statistics import TargetStatistics
-from facezoo.geometry.crop import CropSpec, apply_affine, invert_affine
 from facezoo.geometry.crop_pose import decode_pose, encode_pose, split_crop_camera
 from facezoo.models.base import ZooModel
 from facezoo.models.dense.config import DenseConfig, DenseLossConfig
@@ -50,21 +49,9 @@ class DenseModel(ZooModel):
             levels = spiral_levels(config)
         return cls(config, levels, config.pretrained)
 
-    @property
-    def crop(self) -> CropSpec:
-        """How crops are cut: square, ``crop_scale`` times the tight box."""
-        c = self.config
-        mean, std = (c.mean[0], c.mean[1], c.mean[2]), (c.std[0], c.std[1], c.std[2])
-        padding: Literal["zeros", "edge"] = "edge" if c.crop_padding == "edge" else "zeros"
-        return CropSpec(size=c.crop_size, scale=c.crop_scale, padding=padding, mean=mean, std=std)
-
     def forward(self, images: Tensor) -> DenseOutput:
         """Estimate everything for crops (B, 3, S, S) in [0, 1]."""
         return self.net(images)
-
-    def to_image(self, points: Tensor, affine: Tensor) -> Tensor:
-        """Move points (B, N, 2) from crop units to photo pixels; ``affine`` (B, 2, 3) is photo to crop pixels."""
-        return apply_affine((points + 0.5) * self.config.crop_size, invert_affine(affine))
 
     def sigma_pixels(self, log_sigma: Tensor, affine: Tensor) -> Tensor:
         """Return calibrated scales in photo pixels, (B, N), the mean over coordinates."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from facezoo.errors import AssetError
@@ -16,7 +14,7 @@ from facezoo.models.dense.module import DenseModel
 from facezoo.models.dense.net import DenseOutput
 from facezoo.models.dense.spiral import SpiralLevels
 from facezoo.models.predict import Crops, FaceModel
-from facezoo.types import Face, FitReport
+from facezoo.types import Face
 
 # The network's errors at neighbouring points move together: 1609 of them tell about as much as 80 independent ones.
 _PRIOR_WEIGHT = 20.0
@@ -67,15 +65,7 @@ class DenseLandmarks(DenseModel, FaceModel):
         """See :meth:`FaceModel.landmarks68`."""
         return self.to_image(output.landmarks68.float(), crops.affine)
 
-    doubts = True
-
-    def is_face(self, face: Face) -> bool:
-        """Ask the network's own doubt: false alarms of a detector get wide scales.
-
-        The threshold on the mean confidence of the 68 points travels with the weights (``least_confidence`` in
-        config.json), because it depends on their calibration.
-        """
-        return float(face.confidence["ibug68"].mean()) >= float(self.info.get("least_confidence", 0.0))
+    doubts = "ibug68"
 
     def decode(self, output: DenseOutput, crops: Crops, *, fit: bool = True) -> list[Face]:
         """See :meth:`FaceModel.decode`; without a fit, head and camera are the network's own estimate."""
@@ -132,10 +122,6 @@ class DenseLandmarks(DenseModel, FaceModel):
         landmarks = {name: points.cpu() for name, points in landmarks.items()}
         confidence = {name: values.cpu() for name, values in confidence.items()}
         boxes, K = tight_box(landmarks["ibug68"]), crops.K.cpu()
-        reports: Sequence[FitReport | None] = [None] * len(crops)
-        if result is not None:
-            rows = zip(result.cost, result.rms, result.iterations, result.converged, strict=True)
-            reports = [FitReport(float(c), float(r), int(i), bool(done)) for c, r, i, done in rows]
         return [
             Face(
                 box=boxes[i],
@@ -146,7 +132,7 @@ class DenseLandmarks(DenseModel, FaceModel):
                 params=params[i],
                 vertices=vertices[i],
                 camera=Camera(K[i], R[i], t[i], crops.image_sizes[i]),
-                fit=reports[i],
+                fit=None if result is None else result.report(i),
                 head=self.head,
             )
             for i in range(len(crops))

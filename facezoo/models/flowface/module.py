@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
 from facezoo.data.augment import CropBatch
 from facezoo.data.statistics import TargetStatistics
-from facezoo.geometry.crop import CropSpec
 from facezoo.heads import load_head
 from facezoo.models.base import ZooModel
 from facezoo.models.flowface.config import FlowFaceConfig, FlowFaceLossConfig
@@ -50,14 +49,6 @@ class FlowFaceModel(ZooModel):
     def for_training(cls, config: FlowFaceConfig) -> FlowFaceModel:
         """Build an untrained model, with published backbone weights if configured."""
         return cls(config, config.pretrained)
-
-    @property
-    def crop(self) -> CropSpec:
-        """How crops are cut: square, ``crop_scale`` times the tight box."""
-        c = self.config
-        mean, std = (c.mean[0], c.mean[1], c.mean[2]), (c.std[0], c.std[1], c.std[2])
-        padding: Literal["zeros", "edge"] = "edge" if c.crop_padding == "edge" else "zeros"
-        return CropSpec(size=c.crop_size, scale=c.crop_scale, padding=padding, mean=mean, std=std)
 
     def forward(self, images: Tensor) -> FlowFaceOutput:
         """Map crops (B, 3, S, S) in [0, 1]."""

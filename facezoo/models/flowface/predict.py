@@ -7,14 +7,14 @@ from torch import Tensor
 
 from facezoo.fitting import FitResult, Prior, fit
 from facezoo.geometry.camera import Camera
-from facezoo.geometry.crop import apply_affine, invert_affine, tight_box
+from facezoo.geometry.crop import tight_box
 from facezoo.geometry.crop_pose import split_crop_camera
 from facezoo.heads import HeadParams
 from facezoo.models.flowface.module import FlowFaceModel
 from facezoo.models.flowface.net import FlowFaceOutput
 from facezoo.models.flowface.relief import relief_to_mesh
 from facezoo.models.predict import Crops, FaceModel
-from facezoo.types import Face, FitReport
+from facezoo.types import Face
 
 # Errors of neighbouring vertices move together: 1609 of them tell about as much as 80 independent ones.
 _PRIOR_WEIGHT = 20.0
@@ -31,13 +31,9 @@ class FlowFace(FlowFaceModel, FaceModel):
 
     def landmarks68(self, output: FlowFaceOutput, crops: Crops) -> Tensor:
         """See :meth:`FaceModel.landmarks68`."""
-        return self._to_image(output.landmarks68.float(), crops.affine)
+        return self.to_image(output.landmarks68.float(), crops.affine)
 
-    doubts = True
-
-    def is_face(self, face: Face) -> bool:
-        """Ask the network's own doubt; the threshold (``least_confidence`` in config.json) travels with the weights."""
-        return float(face.confidence["dense"].mean()) >= float(self.info.get("least_confidence", 0.0))
+    doubts = "dense"
 
     def decode(self, output: FlowFaceOutput, crops: Crops, *, fit: bool = True) -> list[Face]:
         """See :meth:`FaceModel.decode`; without a fit, the mesh is the relief that the network sees."""
@@ -45,7 +41,7 @@ class FlowFace(FlowFaceModel, FaceModel):
             return []
         output = FlowFaceOutput(*(value.float() for value in output))
         face_ids = self.head.topology.subset(self.config.points)
-        points = self._to_image(output.points, crops.affine)
+        points = self.to_image(output.points, crops.affine)
         zoom = torch.linalg.det(crops.affine[:, :, :2]).abs().sqrt()[:, None]
         share = output.log_sigma[..., 0].exp() * self.config.sigma_scale
         sigma = share * self.config.crop_size / zoom
@@ -71,12 +67,7 @@ class FlowFace(FlowFaceModel, FaceModel):
             report = None
             if result is not None:
                 params = result.params[i].to("cpu")
-                report = FitReport(
-                    float(result.cost[i]),
-                    float(result.rms[i]),
-                    int(result.iterations[i]),
-                    bool(result.converged[i]),
-                )
+                report = result.report(i)
             camera = None
             if vertices is not None:
                 camera = Camera(crops.K[i].cpu(), R[i].cpu(), t[i].cpu(), crops.image_sizes[i])
@@ -95,9 +86,6 @@ class FlowFace(FlowFaceModel, FaceModel):
                 )
             )
         return faces
-
-    def _to_image(self, points: Tensor, affine: Tensor) -> Tensor:
-        return apply_affine((points + 0.5) * self.config.crop_size, invert_affine(affine))
 
     def _fit(self, points: Tensor, sigma: Tensor, ids: Tensor, K: Tensor) -> FitResult:
         return fit(

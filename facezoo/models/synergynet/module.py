@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from facezoo.data.augment import CropBatch
 from facezoo.data.statistics import TargetStatistics
-from facezoo.geometry.crop import CropSpec
 from facezoo.geometry.rotations import matrix_to_euler
 from facezoo.heads import load_head
 from facezoo.models.base import ZooModel
@@ -59,14 +58,6 @@ class SynergyModel(ZooModel):
 
             load_features(model.net.image_to_params.backbone, config)
         return model
-
-    @property
-    def crop(self) -> CropSpec:
-        """How crops are cut: square, ``crop_scale`` times the tight box."""
-        c = self.config
-        mean, std = (c.mean[0], c.mean[1], c.mean[2]), (c.std[0], c.std[1], c.std[2])
-        padding: Literal["zeros", "edge"] = "edge" if c.crop_padding == "edge" else "zeros"
-        return CropSpec(size=c.crop_size, scale=c.crop_scale, padding=padding, mean=mean, std=std)
 
     def forward(self, images: Tensor) -> SynergyOutput | SynergyTraining:
         """Estimate everything for crops (B, 3, S, S) in [0, 1]."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from facezoo.data.images import ImageArray
 from facezoo.geometry.camera import Camera
-from facezoo.geometry.crop import apply_affine, invert_affine, tight_box
+from facezoo.geometry.crop import invert_affine, tight_box
 from facezoo.models.predict import Crops, FaceModel
 from facezoo.models.synergynet.module import SynergyModel
 from facezoo.models.synergynet.net import SynergyOutput
@@ -23,6 +20,11 @@ class SynergyFaces(SynergyModel, FaceModel):
     Landmark sets of a face: ``"ibug68"`` (refined), ``"ibug68_3dmm"`` (of the head as predicted), ``"ibug68_contour"``
     where the network was trained for it, ``"dense"`` (vertices of the head) where the head has the subset.
     """
+
+    @property
+    def least_recrops(self) -> int:
+        """See :class:`FaceModel`: ``config.looks`` crops in all."""
+        return self.config.looks - 1
 
     def landmarks68(self, output: SynergyOutput, crops: Crops) -> Tensor:
         """See :meth:`FaceModel.landmarks68`."""
@@ -59,21 +61,9 @@ class SynergyFaces(SynergyModel, FaceModel):
             for i in range(len(crops))
         ]
 
-    def read(
-        self,
-        images: list[ImageArray],
-        boxes: Tensor,
-        passes: Tensor,
-        fit: bool,
-        doubted: Sequence[bool] = (),
-    ) -> list[Face]:
-        """Read faces, looking ``config.looks`` times even where the caller gave the box."""
-        return super().read(images, boxes, passes.clamp(min=self.config.looks - 1), fit, doubted)
-
     def _to_image(self, points: Tensor, crops: Crops) -> Tensor:
         """Move points (B, N, 2 or 3) from crop pixels to pixels of the photo, (B, N, 2)."""
-        pixels = (self.net.space.to_crop_units(points.float()) + 0.5) * self.config.crop_size
-        return apply_affine(pixels, invert_affine(crops.affine))
+        return self.to_image(self.net.space.to_crop_units(points.float()), crops.affine)
 
     def _cameras(self, pose: Tensor, crops: Crops) -> list[Camera]:
         """Return the weak camera of each photo; its rotation is the one nearest to the predicted affine map."""
