@@ -27,6 +27,7 @@ class DecaConfig:
         widths, depths, block: of ``nano``, see :class:`~facezoo.backbones.nano.NanoBackbone`.
         pooling: ``"avg"``, or ``"flatten"`` (1×1 convolution to ``neck_channels``, then all positions).
         neck_channels: channels kept by ``"flatten"``.
+        features_from: a dense model (zoo name or folder) of the same backbone, whose features a training begins with.
         hidden: width of the layer between pooled features and codes.
         detail: length of the detail code; 0 builds the coarse model only.
         detail_widths: ``widths`` of the detail encoder; empty for the same.
@@ -53,6 +54,7 @@ class DecaConfig:
     block: str = "fused"
     pooling: str = "avg"
     neck_channels: int = 64
+    features_from: str = ""
     hidden: int = 1024
     detail: int = 128
     detail_widths: list[int] = field(default_factory=list)

@@ -48,8 +48,13 @@ class DecaModel(ZooModel):
 
     @classmethod
     def for_training(cls, config: DecaConfig) -> DecaModel:
-        """Build an untrained model, with published backbone weights if configured."""
-        return cls(config, config.pretrained)
+        """Build an untrained model, with published or this project's backbone weights if configured."""
+        model = cls(config, config.pretrained)
+        if config.features_from:
+            from facezoo.models.begin import load_features
+
+            load_features(model.net.coarse.features, config)
+        return model
 
     def forward(self, images: Tensor) -> DecaOutput:
         """Estimate everything for crops (B, 3, S, S) in [0, 1]."""

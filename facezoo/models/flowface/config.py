@@ -25,6 +25,7 @@ class FlowFaceConfig:
             model with a feature pyramid.
         pretrained: start a timm or SegFormer backbone from its published weights (training only, it downloads).
         widths, depths, block: of ``nano``, see :class:`~facezoo.backbones.nano.NanoBackbone`.
+        features_from: a dense model (zoo name or folder) of the same ``nano``, whose backbone a training begins with.
         fusion: channels each pyramid level is brought to before they are joined at a quarter of the resolution.
         features: channels that UV and image features are compared in.
         uv_size: side of the UV grid that is iterated on.
@@ -55,6 +56,7 @@ class FlowFaceConfig:
     widths: list[int] = field(default_factory=lambda: [32, 64, 128, 192])
     depths: list[int] = field(default_factory=lambda: [1, 2, 2, 2])
     block: str = "fused"
+    features_from: str = ""
     fusion: int = 64
     features: int = 64
     uv_size: int = 32

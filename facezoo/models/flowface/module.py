@@ -47,8 +47,13 @@ class FlowFaceModel(ZooModel):
 
     @classmethod
     def for_training(cls, config: FlowFaceConfig) -> FlowFaceModel:
-        """Build an untrained model, with published backbone weights if configured."""
-        return cls(config, config.pretrained)
+        """Build an untrained model, with published or this project's backbone weights if configured."""
+        model = cls(config, config.pretrained)
+        if config.features_from:
+            from facezoo.models.begin import load_features
+
+            load_features(model.net.encoder.pyramid.body, config)
+        return model
 
     def forward(self, images: Tensor) -> FlowFaceOutput:
         """Map crops (B, 3, S, S) in [0, 1]."""

@@ -54,7 +54,7 @@ class SynergyModel(ZooModel):
         if not config.official:
             model.net.space.set_modes(*modes_for(config.head, config.whitening, jaw=config.jaw))
         if config.features_from:
-            from facezoo.models.synergynet.begin import load_features
+            from facezoo.models.begin import load_features
 
             load_features(model.net.image_to_params.backbone, config)
         return model

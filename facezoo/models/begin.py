@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from facezoo.backbones.features import ImageFeatures
 from facezoo.errors import AssetError, RecipeError
 from facezoo.hub import resolve
 from facezoo.models.base import WEIGHTS_FILE, read_config
-from facezoo.models.synergynet.config import SynergyConfig
 
-# Fields that decide what a feature is.
-_SHARED = ("backbone", "widths", "depths", "block", "pooling", "neck_channels", "crop_size", "mean", "std")
+# Fields that decide what the maps of a backbone are, and what they are pooled to.
+_MAPS = ("backbone", "widths", "depths", "block", "mean", "std")
+_POOLED = ("pooling", "neck_channels", "crop_size")
 _PREFIX = "net.features."
 
 
-def load_features(features: nn.Module, config: SynergyConfig) -> None:
+def load_features(own: nn.Module, config: Any) -> None:
     """Copy image features into a network, in place.
 
     Args:
-        features: an :class:`~facezoo.backbones.features.ImageFeatures`.
-        config: ``features_from`` names the checkpoint; the other fields are the network's own.
+        own: an :class:`~facezoo.backbones.features.ImageFeatures`, or a
+            :class:`~facezoo.backbones.nano.NanoBackbone` that takes over the backbone only.
+        config: the method's configuration; ``features_from`` names the checkpoint.
 
     Raises:
         UnknownNameError, AssetError: there is no such checkpoint, or it holds no features.
@@ -30,7 +34,9 @@ def load_features(features: nn.Module, config: SynergyConfig) -> None:
     checkpoint = resolve(config.features_from)
     checkpoint.verify()
     given = read_config(checkpoint.folder)["config"]
-    wrong = [key for key in _SHARED if given.get(key) != getattr(config, key)]
+    whole = isinstance(own, ImageFeatures)
+    shared = (*_MAPS, *_POOLED) if whole else _MAPS
+    wrong = [key for key in shared if given.get(key) != getattr(config, key)]
     if wrong:
         listed = " ".join(f"model.{key}={str(given.get(key)).replace(' ', '')}" for key in wrong)
         raise RecipeError(
@@ -42,12 +48,13 @@ def load_features(features: nn.Module, config: SynergyConfig) -> None:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise AssetError(f"{path} cannot be read: {error}") from error
+    prefix = _PREFIX if whole else f"{_PREFIX}backbone."
     found = {
-        name.removeprefix(_PREFIX): value.float() if value.is_floating_point() else value
+        name.removeprefix(prefix): value.float() if value.is_floating_point() else value
         for name, value in tensors.items()
-        if name.startswith(_PREFIX)
+        if name.startswith(prefix)
     }
     try:
-        features.load_state_dict(found)
+        own.load_state_dict(found)
     except RuntimeError as error:
         raise AssetError(f"{path} holds no features for model.backbone={config.backbone}: {error}") from error
