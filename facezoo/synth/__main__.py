@@ -1,6 +1,8 @@
 """Render synthetic people to shards or to a contact sheet; reduce their skin to a linear basis.
 
 python -m facezoo.synth shards OUT --count 20000 [--first-seed 0 --workers 2 --size 176]
+python -m facezoo.synth shards OUT --relief --pictures 4 --count 12000     people with wrinkles as truth, 4 pictures each
+python -m facezoo.synth relief wrinkles.jpg [--ages 25 50 75 --size 512]   faces without and with relief
 python -m facezoo.synth sheet people.png [--rows 5 --columns 8 --first-seed 0 --landmarks]
 python -m facezoo.synth albedo [PATH]     build the open head's albedo basis
 """
@@ -14,6 +16,7 @@ import numpy as np
 
 from facezoo.synth.albedo_basis import build_albedo
 from facezoo.synth.layout import stage
+from facezoo.synth.portrait import people_aged, relief_sheet
 from facezoo.synth.produce import render_shards
 from facezoo.synth.sheet import contact_sheet
 
@@ -29,6 +32,12 @@ def main() -> None:
     shards.add_argument("--size", type=int, default=176)
     shards.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     shards.add_argument("--shard", type=int, default=500)
+    shards.add_argument("--relief", action="store_true", help="skin with its own geometry, stored as displacement")
+    shards.add_argument("--pictures", type=int, default=4, help="with --relief: pictures of each person")
+    faces = commands.add_parser("relief", help="draw faces without and with relief")
+    faces.add_argument("out")
+    faces.add_argument("--ages", type=float, nargs="+", default=[25, 50, 75])
+    faces.add_argument("--size", type=int, default=512)
     sheet = commands.add_parser("sheet", help="draw a contact sheet")
     sheet.add_argument("out")
     sheet.add_argument("--rows", type=int, default=5)
@@ -40,7 +49,11 @@ def main() -> None:
     albedo.add_argument("out", nargs="?", help="default: the packaged file")
     args = parser.parse_args()
     if args.command == "shards":
-        render_shards(args.out, args.first_seed, args.count, args.size, args.workers, args.shard)
+        pictures = args.pictures if args.relief else 0
+        render_shards(args.out, args.first_seed, args.count, args.size, args.workers, args.shard, pictures)
+    elif args.command == "relief":
+        relief_sheet(people_aged(args.ages), args.size).save(args.out, quality=82)
+        print(args.out)
     elif args.command == "albedo":
         path = build_albedo(stage().layout, args.out)
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from facezoo.errors import InputError
 from facezoo.geometry.rotations import axis_angle_to_matrix
 from facezoo.heads.visible_contour import contour68
 from facezoo.render.visibility import visibility
@@ -20,8 +21,9 @@ from facezoo.synth.hair import grow_beard, grow_hair
 from facezoo.synth.layout import TEXTURE_SIZE, Stage, stage
 from facezoo.synth.lights import frontal_light, sample_lights
 from facezoo.synth.occluders import composite, sample_occluder
-from facezoo.synth.people import Person, sample_person
+from facezoo.synth.people import Person, sample_identity, sample_person
 from facezoo.synth.poses import Pose, sample_pose
+from facezoo.synth.relief import Relief, sample_relief, stored
 from facezoo.synth.scene import Look, Photographer, to_srgb
 from facezoo.synth.sensor import apply_sensor
 from facezoo.synth.shells import Piece
@@ -29,6 +31,7 @@ from facezoo.synth.skin_paint import SkinTraits, paint_albedo, sample_traits
 from facezoo.synth.wear import glasses, hat, mask, torso
 
 VERSION = "people-3"
+RELIEF_VERSION = "people-3r"
 SUPERSAMPLING = 1.25
 # Linear RGB of irises from dark brown to grey, and how common each is with light and with dark skin.
 IRISES = np.array([
@@ -47,6 +50,10 @@ class Sample(NamedTuple):
         box: (4,) tight around lm68.
         identity, expression, jaw: the head's parameters; R (3, 3), t (3,), K (3, 3) of the picture.
         seed: the seed.
+        displacement: (128, 128) millimetres along the coarse normal in the head's texture, row 0 at v = 1; None
+            without relief.
+        person: number that all pictures of a person share; -1 without relief.
+        skin: (S // 4, S // 4) 0..255, share of each block of pixels that shows bare facial skin; None without relief.
     """
 
     image: NDArray[np.uint8]
@@ -62,6 +69,9 @@ class Sample(NamedTuple):
     t: NDArray[np.float32]
     K: NDArray[np.float32]
     seed: int
+    displacement: NDArray[np.float16] | None = None
+    person: int = -1
+    skin: NDArray[np.uint8] | None = None
 
 
 @lru_cache(maxsize=64)
@@ -80,6 +90,16 @@ def traits_of(seed: int) -> SkinTraits:
 def _skin(seed: int) -> tuple[NDArray, NDArray]:
     texture = paint_albedo(np.random.default_rng([seed, 78]), stage().layout, TEXTURE_SIZE, _traits(seed))
     return texture.albedo.astype(np.float32), texture.specular.astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def _relief_skin(person: int) -> tuple[NDArray, NDArray, Relief]:
+    """Skin whose stains lie in the creases of its own relief."""
+    traits = _traits(person)
+    relief = sample_relief(person, traits)
+    creases = np.clip(-relief.static / 0.002 - 0.03, 0, 0.3)
+    texture = paint_albedo(np.random.default_rng([person, 78]), stage().layout, TEXTURE_SIZE, traits, creases)
+    return texture.albedo.astype(np.float32), texture.specular.astype(np.float32), relief
 
 
 def _look(rng: np.random.Generator, traits: SkinTraits, albedo: NDArray, gloss: NDArray) -> Look:
@@ -122,12 +142,13 @@ class _Shot(NamedTuple):
     K: Tensor  # of a picture of the rendering size
 
 
-def _shoot(seed: int, size: int, fill: tuple[float, float]) -> _Shot:
+def _shoot(seed: int, size: int, fill: tuple[float, float], number: int | None = None) -> _Shot:
+    """Decide a picture; ``number`` is that of a person who has several, else everything is the seed's own."""
     rng = np.random.default_rng([seed, 1])
     head = stage().head
-    traits = _traits(seed // SHARED_SKIN)
+    traits = _traits(seed // SHARED_SKIN if number is None else number)
     sex = "male" if traits.masculine > 0.5 else "female"
-    person = sample_person(rng, head, sex)
+    person = sample_person(rng, head, sex, None if number is None else relief_identity(number))
     out = head(person.params())
     aim = head.landmarks(out.vertices, "ibug68")[0, 27:31].mean(0)
     pose = sample_pose(rng, (size, size), centre=(float(aim[0]), float(aim[1]), float(aim[2])), fill=fill)
@@ -169,23 +190,37 @@ def _labels(seed: int, shot: _Shot, scale: float) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def render_sample(seed: int, size: int = 176, fill: tuple[float, float] = (0.46, 0.60)) -> Sample:
-    """Render one person; the same seed gives the same bytes on any worker.
+def render_sample(
+    seed: int, size: int = 176, fill: tuple[float, float] = (0.46, 0.60), *, relief: bool = False, pictures: int = 1
+) -> Sample:
+    """Render one person; the same arguments give the same bytes on any worker.
 
     Args:
         seed: any non-negative integer. Test sets use seeds that no training touches (``TEST_SEEDS``).
         size: side of the square picture in pixels.
         fill: range of the face's share of the picture.
+        relief: give the skin its own geometry (:mod:`facezoo.synth.relief`), shade it, and return it.
+        pictures: with relief, how many neighbouring seeds are pictures of one person; expression, pose, light, clothes and
+            background change, face, skin, eyes, hair and beard stay.
+
+    Raises:
+        InputError: several pictures of a person asked for without relief.
     """
+    if pictures < 1 or (pictures > 1 and not relief):
+        raise InputError(f"pictures={pictures} needs relief=True and at least 1: without relief every seed is a person.")
     place = stage()
     n = round(size * SUPERSAMPLING)
-    shot = _shoot(seed, n, fill)
+    number = seed // pictures if relief else None
+    shot = _shoot(seed, n, fill, number)
     rng = np.random.default_rng([seed, 2])
-    look = _look(rng, shot.traits, *_skin(seed // SHARED_SKIN))
+    if number is None:
+        look, own = _look(rng, shot.traits, *_skin(seed // SHARED_SKIN)), rng
+    else:
+        look, own = relief_look(number, shot.person.expression)
     nod = _nod(rng, shot.pose)
     # The sampled rotation is the head's; the torso and the neck's foot turn back.
     camera = _bend_neck(place, shot.vertices, shot.joints, nod) @ shot.R.T + shot.t
-    pieces = _dress(rng, place, shot.vertices, shot.traits, shot.sex)
+    pieces = _dress(rng, place, shot.vertices, shot.traits, shot.sex, own)
     placed = [(p, p.vertices @ shot.R.T + shot.t) for p in pieces]
     skin = look.albedo[place.layout.mask].mean(0)
     chest = torso(rng, (float(skin[0]), float(skin[1]), float(skin[2])))
@@ -199,13 +234,46 @@ def render_sample(seed: int, size: int = 176, fill: tuple[float, float] = (0.46,
     image = functional.interpolate(image, size=(size, size), mode="bilinear", antialias=True)[0]
     labels = _labels(seed, shot, size / n)
     picture = image.permute(1, 2, 0).numpy()
+    bare = artist.bare.reshape(1, 1, n, n)
     if rng.random() < 0.28:
         level = np.clip(frontal_light(rig), 0.05, 1.5) ** 0.45
         x0, y0, x1, y1 = (float(v) for v in labels["box"])
         light = (float(level[0]), float(level[1]), float(level[2]))
-        picture = composite(picture, sample_occluder(rng, (size, size), (x0, y0, x1, y1), light=light))
+        thing = sample_occluder(rng, (size, size), (x0, y0, x1, y1), light=light)
+        picture = composite(picture, thing)
+        if relief:
+            bare = functional.interpolate(bare, size=(size, size), mode="bilinear", antialias=True)
+            bare = bare * (1 - torch.from_numpy(np.asarray(thing.alpha, np.float32)))
     picture = apply_sensor(rng, picture)
+    if number is not None and look.relief is not None:
+        blocks = functional.interpolate(bare, size=(size // 4, size // 4), mode="bilinear", antialias=True)[0, 0]
+        labels |= {
+            "displacement": stored(look.relief), "person": number,
+            "skin": (blocks * 255 + 0.5).clamp(0, 255).numpy().astype(np.uint8),
+        }  # fmt: skip
     return Sample(image=(picture * 255 + 0.5).astype(np.uint8), **labels)
+
+
+def relief_traits(number: int) -> SkinTraits:
+    """Return the skin traits of person ``number`` of the people with relief."""
+    return _traits(number)
+
+
+def relief_look(number: int, expression: NDArray) -> tuple[Look, np.random.Generator]:
+    """Return the surface of a person with relief and the generator that goes on to decide beard and hair."""
+    own = np.random.default_rng([number, 80])
+    albedo, gloss, relief = _relief_skin(number)
+    look = _look(own, _traits(number), albedo, gloss)
+    names = stage().head.params["expression"].names
+    look.relief, look.bare = relief.displacement(expression, names), relief.mask
+    return look, own
+
+
+def relief_identity(number: int) -> NDArray[np.float32]:
+    """Return the head's identity coefficients of person ``number`` of the people with relief."""
+    own = np.random.default_rng([number, 79])
+    sex = "male" if _traits(number).masculine > 0.5 else "female"
+    return sample_identity(own, stage().head, sex, spread=own.uniform(0.7, 1.12))
 
 
 def _bend_neck(place: Stage, vertices: Tensor, joints: Tensor, nod: Tensor) -> Tensor:
@@ -216,16 +284,18 @@ def _bend_neck(place: Stage, vertices: Tensor, joints: Tensor, nod: Tensor) -> T
 
 
 def _dress(
-    rng: np.random.Generator, place: Stage, vertices: Tensor, traits: SkinTraits, sex: str
-) -> list[Piece]:
-    """Hair, beard, glasses, hat and mask in the head's frame."""
-    pieces: list[Piece] = grow_beard(rng, place, vertices, traits)
+    rng: np.random.Generator, place: Stage, vertices: Tensor, traits: SkinTraits, sex: str,
+    own: np.random.Generator | None = None,
+) -> list[Piece]:  # fmt: skip
+    """Hair, beard, glasses, hat and mask in the head's frame; ``own`` decides hair and beard when given."""
+    own = rng if own is None else own
+    pieces: list[Piece] = grow_beard(own, place, vertices, traits)
     limit = None
     if rng.random() < 0.14:
         worn, limit = hat(rng, place, vertices)
         pieces += worn
     if limit is None or limit > -0.5:
-        for p in grow_hair(rng, place, vertices, traits, sex == "female"):
+        for p in grow_hair(own, place, vertices, traits, sex == "female"):
             if limit is not None:
                 p.edge = torch.minimum(p.edge, limit - p.vertices[:, 1])
             pieces.append(p)
@@ -240,10 +310,13 @@ TEST_SEEDS = range(900_000_000, 900_002_000)
 VALIDATION_SEEDS = range(910_000_000, 910_001_000)
 
 
-def render_batch(seeds: Sequence[int], size: int = 176) -> dict[str, NDArray]:
+def render_batch(
+    seeds: Sequence[int], size: int = 176, *, relief: bool = False, pictures: int = 1
+) -> dict[str, NDArray]:
     """Render several people and stack them as shard arrays (images as (N, 3, S, S))."""
-    samples = [render_sample(int(s), size) for s in seeds]
-    out = {name: np.stack([np.asarray(getattr(s, name)) for s in samples]) for name in Sample._fields if name != "image"}
+    samples = [render_sample(int(s), size, relief=relief, pictures=pictures) for s in seeds]
+    names = [name for name in Sample._fields if name != "image" and (relief or name not in Sample._field_defaults)]
+    out = {name: np.stack([np.asarray(getattr(s, name)) for s in samples]) for name in names}
     out["images"] = np.stack([s.image for s in samples]).transpose(0, 3, 1, 2)
     return out
 

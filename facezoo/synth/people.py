@@ -28,6 +28,12 @@ _PRESETS: tuple[dict[str, float], ...] = (
     {"noseSneer": 0.9, "eyeSquint": 0.6, "mouthUpperUp": 0.6}, {"jawOpen": 0.3, "mouthClose": 0.3}, {"jawOpen": 0.45, "tongueOut": 0.9},
 )  # fmt: skip
 
+_UPPER_FACE: tuple[dict[str, float], ...] = (
+    {"browInnerUp": 1.0, "browOuterUp": 1.0}, {"browInnerUp": 0.6, "browOuterUp": 0.9, "eyeWide": 0.5},
+    {"browDown": 1.0}, {"browDown": 0.7, "eyeSquint": 0.8}, {"eyeSquint": 1.0, "cheekSquint": 0.9},
+    {"noseSneer": 0.9, "browDown": 0.4},
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Person:
@@ -66,8 +72,13 @@ def sample_identity(
     return (mean + spread * (chol @ z)).astype(np.float32)
 
 
-def sample_expression(rng: np.random.Generator, head: HeadModel) -> tuple[dict[str, float], float]:
-    """Draw blend-shape weights by ARKit name and how far the jaw opens (0..1)."""
+def sample_expression(
+    rng: np.random.Generator, head: HeadModel, lively: bool = False
+) -> tuple[dict[str, float], float]:
+    """Draw blend-shape weights by ARKit name and how far the jaw opens (0..1).
+
+    Lively faces rest less often, and brows and eyes move as much as mouths do.
+    """
     names = head.params["expression"].names
     weights = dict.fromkeys(names, 0.0)
     jaw = 0.0
@@ -76,9 +87,11 @@ def sample_expression(rng: np.random.Generator, head: HeadModel) -> tuple[dict[s
         for n in names:
             if rng.random() < 0.25:
                 weights[n] += abs(rng.normal(0, 0.16))
-    if style > 0.30:
-        for _ in range(1 + (rng.random() < 0.35)):
-            preset = _PRESETS[rng.integers(len(_PRESETS))]
+    if style > (0.12 if lively else 0.30):
+        count = 1 + (rng.random() < 0.35)
+        for k in range(count + (lively and rng.random() < 0.6)):
+            pool = _PRESETS if k < count else _UPPER_FACE
+            preset = pool[rng.integers(len(pool))]
             gain = rng.beta(2.2, 1.6) * 1.25
             lopsided = rng.normal(0, 0.45) if rng.random() < 0.25 else rng.normal(0, 0.07)
             for key, value in preset.items():
@@ -106,10 +119,14 @@ def sample_expression(rng: np.random.Generator, head: HeadModel) -> tuple[dict[s
     )
 
 
-def sample_person(rng: np.random.Generator, head: HeadModel, sex: str) -> Person:
-    """Draw one person; lids follow the gaze as they do in life."""
-    identity = sample_identity(rng, head, sex, spread=rng.uniform(0.7, 1.12))
-    weights, opening = sample_expression(rng, head)
+def sample_person(
+    rng: np.random.Generator, head: HeadModel, sex: str, identity: NDArray[np.float32] | None = None
+) -> Person:
+    """Draw one person, or one look of the person that ``identity`` gives; lids follow the gaze as they do in life."""
+    lively = identity is not None
+    if identity is None:
+        identity = sample_identity(rng, head, sex, spread=rng.uniform(0.7, 1.12))
+    weights, opening = sample_expression(rng, head, lively)
     pitch, yaw = np.clip(rng.normal(0, 8), -24, 22), np.clip(rng.normal(0, 12), -34, 34)
     vergence = abs(rng.normal(0, 1.5))
     for side in ("Left", "Right"):

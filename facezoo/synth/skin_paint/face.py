@@ -16,7 +16,7 @@ from facezoo.synth.skin_paint.traits import SkinTraits
 
 
 @cache
-def _doubled(kind: str) -> Array:
+def doubled_atlas(kind: str) -> Array:
     """An atlas twice along each axis, flat: an offset look-up needs no modulo."""
     return np.tile(noise.atlas(kind), (2, 2)).ravel()
 
@@ -25,9 +25,10 @@ class Face:
     """One texture in the making: ``rgb`` (3, S²) and ``gloss`` (S²), flat and planar for speed."""
 
     def __init__(
-        self, rng: np.random.Generator, layout: FaceLayout, geometry: Geometry, traits: SkinTraits
-    ) -> None:
-        self.rng, self.layout, self.g, self.t = rng, layout, geometry, traits
+        self, rng: np.random.Generator, layout: FaceLayout, geometry: Geometry, traits: SkinTraits,
+        creases: Array | None = None,
+    ) -> None:  # fmt: skip
+        self.rng, self.layout, self.g, self.t, self.creases = rng, layout, geometry, traits, creases
         self.rgb = np.empty((3, geometry.size**2), np.float32)
         self.gloss = np.empty(geometry.size**2, np.float32)
 
@@ -35,7 +36,7 @@ class Face:
         """Noise by the head's own millimetres, at all or some texels."""
         at = self.g.noise_at if texels is None else self.g.noise_at[texels]
         row, column = self.rng.integers(0, noise.ATLAS, 2)
-        return _doubled(kind).take(at + (int(row) * 2 * noise.ATLAS + int(column)))
+        return doubled_atlas(kind).take(at + (int(row) * 2 * noise.ATLAS + int(column)))
 
     def strands(self, x: Array, y: Array) -> Array:
         """Hair-like noise at atlas coordinates: x across the hairs (about eight to a hair), y along them."""

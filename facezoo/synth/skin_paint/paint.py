@@ -42,8 +42,9 @@ class SkinTexture(NamedTuple):
 
 
 def paint_albedo(
-    rng: np.random.Generator, layout: FaceLayout, size: int = 256, traits: SkinTraits | None = None
-) -> SkinTexture:
+    rng: np.random.Generator, layout: FaceLayout, size: int = 256, traits: SkinTraits | None = None,
+    creases: Array | None = None,
+) -> SkinTexture:  # fmt: skip
     """Paint one person's skin.
 
     Args:
@@ -51,6 +52,7 @@ def paint_albedo(
         layout: where the features are; measured on first use and then kept, so pass the same object again.
         size: side of the texture in texels.
         traits: who it is; None draws :func:`sample_traits`.
+        creases: (size, size) 0..1 where the person's own creases are; None draws some by age.
 
     Returns:
         Albedo (size, size, 3) linear RGB in [0, 1] and specular (size, size); texels outside the layout's mask continue
@@ -62,7 +64,7 @@ def paint_albedo(
     if size < 32:
         raise InputError(f"a texture needs at least 32 texels a side, got size={size}.")
     who = sample_traits(rng) if traits is None else traits
-    face = Face(rng, layout, measure_layout(layout, int(size)), who)
+    face = Face(rng, layout, measure_layout(layout, int(size)), who, creases)
     for layer in LAYERS:
         layer(face)
     albedo = np.clip(face.rgb, 0.002, 0.95, out=face.rgb).T.reshape(size, size, 3)

@@ -6,11 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from facezoo.synth.skin_paint.arrays import Array
 from facezoo.synth.skin_paint.face import Face
 
 
 def paint_wrinkles(face: Face) -> None:
-    """Draw creases by age as lines: brow, glabella, crow's feet, nasolabial and marionette folds, eye bags, neck."""
+    """Stain the person's own creases; without them draw lines by age, from the brow to the neck."""
+    if face.creases is not None:
+        _stain(face, face.creases.ravel() * (0.6 + 0.8 * face.noise("rough")))
+        return
     rng, t, lay, size = face.rng, face.t, face.layout, face.g.size
     old = float(np.clip((t.age - 18) / 55, 0.03, 1.15) * np.exp(rng.normal(0, 0.3)))
     big = 2 * size
@@ -84,6 +88,9 @@ def paint_wrinkles(face: Face) -> None:
         line(np.stack([[brow[0], top[1] + 0.03 * unit], [brow[0], top[1] + 0.15 * unit]]), 0.15, 3)
     image = image.reduce(2).filter(ImageFilter.BoxBlur(size / 256 * rng.uniform(0.5, 1.1)))
     crease = np.asarray(image).ravel().astype(np.float32) * np.float32(rng.uniform(0.45, 0.95) / 255)
-    crease = crease * (0.6 + 0.8 * face.noise("rough"))
+    _stain(face, crease * (0.6 + 0.8 * face.noise("rough")))
+
+
+def _stain(face: Face, crease: Array) -> None:
     texels = np.flatnonzero(crease > 0.004)
     face.stain(texels, crease[texels] * 0.7, crease[texels] * 0.6)
