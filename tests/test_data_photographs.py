@@ -40,7 +40,7 @@ class SyntheticAnnotations:
 
     def __getitem__(self, index: int) -> FaceSample:
         points = self.points[index]
-        return FaceSample(self.paths[index], {"original": points}, tight_box(points))
+        return FaceSample(self.paths[index], {"original": points}, tight_box(points), person=7 + index // 2)
 
 
 @pytest.fixture(scope="module", params=["ibug68", "ibug68_contour"])
@@ -56,6 +56,7 @@ def test_annotated_points_stay_and_the_others_are_near_the_truth(converted) -> N
     reader, out, _ = converted
     batch = ShardFolder(out).read(range(COUNT), tuple(FIELDS))
     assert batch["seed"].tolist() == list(range(COUNT)) and batch["images"].shape[-1] == 96
+    assert ShardFolder(out).persons().tolist() == [7, 7, 8, 8]
     markup = reader.info.landmarks
     given, other = ("lm68", "lm68_contour") if markup == "ibug68" else ("lm68_contour", "lm68")
     affine = CropSpec(96, scale=1.9).affine(tight_box(reader.truth[given].float()))

@@ -69,6 +69,10 @@ class CropBatch(NamedTuple):
         R, t, K: pose in the crop's own camera, K in crop pixels with square pixels and no skew.
         identity_known, expression_known: (B,) 1 where the parameters are true for this (possibly flipped) crop.
         box_side: (B,) geometric mean of the tight box's sides in crop units, the normaliser of NME.
+        displacement: (B, 1, S, S) metres along the coarse mesh's normals, in the head's texture layout: row 0 is v = 1,
+            column 0 is u = 0; (B, 1, 0, 0) where the data has none.
+        displacement_known: (B,) 1 where the displacement is true for this (possibly flipped) crop.
+        person: (B,) int64; pictures of one person share the number, -1 is unknown.
     """
 
     images: Tensor
@@ -85,6 +89,9 @@ class CropBatch(NamedTuple):
     identity_known: Tensor
     expression_known: Tensor
     box_side: Tensor
+    displacement: Tensor
+    displacement_known: Tensor
+    person: Tensor
 
 
 class Augment:
@@ -135,7 +142,7 @@ class Augment:
 
     def _flip(self, out: CropBatch, rng: torch.Generator, config: AugmentConfig) -> CropBatch:
         count = len(out.images)
-        flips = torch.rand(count, generator=rng, device=rng.device) < config.flip
+        flips = one_side(torch.rand(count, generator=rng, device=rng.device) < config.flip, out.person)
         if self.mirror.points is not None and self.mirror.landmarks68 is not None:
             out = flip_horizontal(out, flips, self.mirror, self.crop.size)
         if config.flip_vertical > 0:
@@ -179,6 +186,7 @@ class Augment:
             identity_known=known,
             expression_known=known.clone(),
             box_side=extent.prod(-1).sqrt() * zoom / size,
+            **_relief(batch, known),
         )
 
     @staticmethod
@@ -189,6 +197,36 @@ class Augment:
         x = degrade.reduce_resolution(x, rng, config.low_resolution, config.low_resolution_min)
         x = degrade.add_noise(x, rng, config.noise, config.noise_max)
         return degrade.compress(x, rng, config.jpeg, config.jpeg_max)
+
+
+def _relief(batch: dict[str, Tensor], known: Tensor) -> dict[str, Tensor]:
+    """Return the fields of the displacement and of the person, in their empty form where the data lacks them."""
+    maps, person = batch.get("displacement"), batch.get("person")
+    if maps is None:
+        found = {"displacement": known.new_zeros(len(known), 1, 0, 0), "displacement_known": known * 0}
+    else:
+        told = batch.get("displacement_known")
+        found = {
+            "displacement": maps.to(known.dtype)[:, None] / 1000,  # stored in millimetres
+            "displacement_known": known.clone() if told is None else told.to(known.dtype),
+        }
+    unknown = torch.full_like(known, -1, dtype=torch.int64)
+    return {**found, "person": unknown if person is None else person.long()}
+
+
+def one_side(flips: Tensor, person: Tensor) -> Tensor:
+    """Give all pictures of a person the flip of the first: a mirrored face is another face.
+
+    Args:
+        flips: (B,) bool.
+        person: (B,) numbers, -1 for people who share nothing.
+    """
+    if not bool((person >= 0).any()):
+        return flips
+    own = torch.arange(len(person), device=person.device)
+    same = person[:, None] == person[None, :]
+    first = torch.where(person >= 0, same.to(torch.uint8).argmax(1), own)
+    return flips[first]
 
 
 def resample(images: Tensor, affine: Tensor, size: int, padding: str) -> Tensor:
@@ -246,6 +284,10 @@ def flip_horizontal(batch: CropBatch, flips: Tensor, mirror: Mirror, size: int) 
     out["t"][chosen] = batch.t[chosen] * signs
     out["jaw"][chosen] = batch.jaw[chosen] * -signs
     out["K"][chosen, 0, 2] = size - batch.K[chosen, 0, 2]
+    if mirror.texture:
+        out["displacement"][chosen] = batch.displacement[chosen].flip(-1)
+    else:
+        out["displacement_known"][chosen] = 0
     for name in ("identity", "expression"):
         table = getattr(mirror, name)
         if table is None:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from facezoo.checks import check_least, check_names
 from facezoo.data.augment import AugmentConfig
 from facezoo.data.loading import HeldOutLoader, NumberedBatches, ignore_interrupt, worker_count
 from facezoo.data.mixes import Mix, MixPart, check_parts, validating
-from facezoo.data.order import EpochOrder
-from facezoo.data.shards import FIELDS, ShardFolder, check_arrays, to_tensors
-from facezoo.errors import AssetError, InputError, unknown_name
+from facezoo.data.order import hold_out, order_of
+from facezoo.data.photograph_folder import PhotographFolder
+from facezoo.data.shards import ShardFolder
+from facezoo.data.sources import ALL, LABELS, SampleSource, SomeRows, SyntheticStream
+from facezoo.errors import AssetError, InputError
 
-SOURCES = ("stream", "shards", "mix")
-LABELS = tuple(name for name in FIELDS if name != "images")
+SOURCES = ("stream", "shards", "photographs", "mix")
 # The stream trains behind the seeds that shards are usually rendered from, and far before the reserved ones.
 FIRST_TRAINING_SEED = 1_000_000
-KEPT = 2048  # a stream limited to so many samples keeps them in memory
 FEWEST_MEASURED = 256  # samples that the network's starting point is measured on, however short the run
 FEWEST_VALIDATED = 64  # people that are rendered to validate on, however short the run
 
@@ -33,11 +33,15 @@ class DataConfig:
 
     Attributes:
         source: ``"stream"`` renders synthetic people on the fly, ``"shards"`` reads a folder of rendered ones,
-            ``"mix"`` draws from several of them.
-        root: the folder of shards.
+            ``"photographs"`` a data set that :mod:`facezoo.data.label_photographs` has labelled, ``"mix"`` draws from
+            several of them.
+        root: the folder of shards or photographs.
+        labels: the photographs' label file, by default ``labels.safetensors`` in their folder.
         mix: what a mix draws from, e.g. ``[{source: shards, root: FOLDER, weight: 3}, {source: stream, weight: 1}]``.
-        size: side of the pictures that the stream renders, and of all pictures of a mix.
+        size: side of the pictures that the stream renders, that photographs are cut to, and of all pictures of a mix.
+        relief: the stream renders people with wrinkles, and their displacement; half as fast.
         batch_size: samples a step.
+        pictures: neighbouring samples of a batch that show one person; the batch size is a multiple of it.
         workers: loader processes of each training process; 0 loads in the training process, -1 takes all cores for
             rendering, up to four to feed a GPU from shards, and none to feed a CPU from shards.
         validation: samples held out (the last of the shards, or reserved seeds of the stream; a run whose steps see few
@@ -49,9 +53,12 @@ class DataConfig:
 
     source: str = "stream"
     root: str = ""
+    labels: str = ""
     mix: list[MixPart] = field(default_factory=list)
     size: int = 176
+    relief: bool = False
     batch_size: int = 64
+    pictures: int = 1
     workers: int = -1
     validation: int = 512
     limit: int = 0
@@ -59,10 +66,13 @@ class DataConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        if self.source not in SOURCES:
-            raise unknown_name("data.source", self.source, SOURCES)
+        check_names("data", self, source=SOURCES)
         if self.source == "shards" and not self.root:
             raise InputError("data.source=shards needs data.root=FOLDER with shard-*.safetensors files")
+        if self.source == "photographs" and not self.root:
+            raise InputError("data.source=photographs needs data.root=FOLDER of a labelled data set")
+        if self.labels and self.source != "photographs":
+            raise InputError(f"data.labels belongs to data.source=photographs, not to {self.source}")
         if self.source == "mix":
             check_parts(self.mix)
             if self.root or self.limit:
@@ -73,108 +83,33 @@ class DataConfig:
             raise InputError(
                 f"data.mix is given but data.source={self.source}; set data.source=mix or data.mix=[]"
             )
-        for name, least in (
-            ("batch_size", 1),
-            ("workers", -1),
-            ("validation", 0),
-            ("limit", 0),
-            ("statistics", 1),
-        ):
-            if getattr(self, name) < least:
-                raise InputError(f"data.{name}={getattr(self, name)}; expected at least {least}")
+        check_least("data", self, batch_size=1, pictures=1, workers=-1, validation=0, limit=0, statistics=1)
+        if self.relief and not self.renders:
+            raise InputError(
+                "data.relief=true says how the stream renders; shards have what they were rendered with "
+                "('python -m facezoo.synth shards FOLDER --relief --pictures 4'): set data.relief=false"
+            )
+        if self.pictures > 1 and self.renders and not self.relief:
+            raise InputError(
+                f"data.pictures={self.pictures}, but without relief every picture of the stream is another person; "
+                "set data.relief=true"
+            )
+        if self.batch_size % self.pictures:
+            raise InputError(
+                f"data.batch_size={self.batch_size} is no multiple of data.pictures={self.pictures}; "
+                f"set data.batch_size={max(1, round(self.batch_size / self.pictures)) * self.pictures}"
+            )
+
+    @property
+    def heavy(self) -> bool:
+        """True if a sample costs so much that loader processes pay: it is rendered, or a picture is decoded."""
+        sources = {self.source, *(part.source for part in self.mix)}
+        return bool(sources & {"stream", "photographs"})
 
     @property
     def renders(self) -> bool:
         """True if samples are rendered while training."""
         return self.source == "stream" or any(part.source == "stream" for part in self.mix)
-
-
-class SampleSource(Protocol):
-    """Samples by number."""
-
-    def __len__(self) -> int:
-        """Return the number of samples; 0 means endless."""
-
-    def read(self, numbers: Sequence[int] | np.ndarray, fields: Sequence[str]) -> dict[str, Tensor]:
-        """Return a batch of sample arrays as tensors."""
-
-    def sizes(self) -> dict[str, int]:
-        """Return points, n_identity, n_expression and size (image side)."""
-
-
-class ShardRange:
-    """A contiguous part of a shard folder."""
-
-    def __init__(self, folder: ShardFolder, first: int, count: int) -> None:
-        self.folder, self.first, self.count = folder, first, count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def read(
-        self, numbers: Sequence[int] | np.ndarray, fields: Sequence[str] = tuple(FIELDS)
-    ) -> dict[str, Tensor]:
-        """Return samples ``first + numbers``."""
-        return self.folder.read(np.asarray(numbers) + self.first, fields)
-
-    def sizes(self) -> dict[str, int]:
-        """Return the sizes that the files have."""
-        return self.folder.sizes()
-
-
-class SyntheticStream:
-    """Synthetic people rendered when asked for; sample ``n`` is seed ``first + n``, the same on every machine.
-
-    A stream of few people (:data:`KEPT`) renders each of them once.
-    """
-
-    def __init__(self, size: int, first: int, count: int = 0) -> None:
-        self.size, self.first, self.count = size, first, count
-        self._kept: dict[int, dict[str, Tensor]] = {}
-
-    def __len__(self) -> int:
-        return self.count
-
-    def read(
-        self, numbers: Sequence[int] | np.ndarray, fields: Sequence[str] = tuple(FIELDS)
-    ) -> dict[str, Tensor]:
-        """Render the samples, or compute their labels only when no images are asked for."""
-        from facezoo.synth.engine import TEST_SEEDS, label_batch
-
-        seeds = [self.first + int(n) for n in numbers]
-        if self.first < TEST_SEEDS.start <= max(seeds, default=0):
-            raise InputError(
-                f"the stream has no people left: seeds from {TEST_SEEDS.start} on are for tests; end the run, or "
-                "train on data.source=shards"
-            )
-        if "images" not in fields:
-            labels = label_batch(seeds, self.size)
-            return to_tensors({k: labels[k] for k in fields})
-        if not 0 < self.count <= KEPT:
-            batch = self._render(seeds)
-            return {k: batch[k] for k in fields}
-        missing = sorted(set(seeds) - self._kept.keys())
-        if missing:
-            fresh = self._render(missing)
-            self._kept |= {seed: {k: v[i] for k, v in fresh.items()} for i, seed in enumerate(missing)}
-        return {k: torch.stack([self._kept[seed][k] for seed in seeds]) for k in fields}
-
-    def sizes(self) -> dict[str, int]:
-        """Return the sizes, from one sample's labels."""
-        one = self.read([0], LABELS)
-        return {
-            "points": one["points"].shape[1],
-            "n_identity": one["identity"].shape[1],
-            "n_expression": one["expression"].shape[1],
-            "size": self.size,
-        }
-
-    def _render(self, seeds: Sequence[int]) -> dict[str, Tensor]:
-        from facezoo.synth.engine import render_batch
-
-        arrays = render_batch(seeds, self.size)
-        check_arrays(arrays)
-        return to_tensors(arrays)
 
 
 class TrainingBatches(IterableDataset[dict[str, Tensor]]):
@@ -195,6 +130,7 @@ class TrainingBatches(IterableDataset[dict[str, Tensor]]):
         *,
         stop: int = 0,
         seen: int | None = None,
+        pictures: int = 1,
     ) -> None:
         """Number the batches of a run.
 
@@ -210,11 +146,12 @@ class TrainingBatches(IterableDataset[dict[str, Tensor]]):
             seen: samples that all ranks together saw before ``start``; by default as many as ``start`` steps of this
                 size hold. A run that goes on with another batch size or another number of processes neither repeats nor
                 leaves out samples when it is told.
+            pictures: neighbouring samples that show one person; ``batch_size`` is a multiple of it.
         """
         self.source, self.batch_size, self.seed = source, batch_size, seed
         self.start, self.rank, self.world, self.stop = start, rank, world, stop
-        self.seen = start * world * batch_size if seen is None else seen
-        self._order = EpochOrder(len(source), (seed,))
+        self.seen = start * world * batch_size if seen is None else -(-seen // pictures) * pictures
+        self._order = order_of(source, pictures, (seed,))
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         worker = get_worker_info()
@@ -228,7 +165,7 @@ class TrainingBatches(IterableDataset[dict[str, Tensor]]):
         """Return the batch of a step, this rank's or another's."""
         place = (step - self.start) * self.world + (self.rank if rank is None else rank)
         first = self.seen + place * self.batch_size
-        return self.source.read(self._order(np.arange(first, first + self.batch_size)), tuple(FIELDS))
+        return self.source.read(self._order(np.arange(first, first + self.batch_size)), ALL)
 
 
 class FaceDataModule:
@@ -248,11 +185,12 @@ class FaceDataModule:
             InputError: fewer samples than are held out.
         """
         self.config, self.seed, self.planned = config, seed, planned
-        self.workers = worker_count(config.workers, renders=config.renders, processes=processes)
+        self.workers = worker_count(config.workers, renders=config.heavy, processes=processes)
         self.train: SampleSource
         self.validation: SampleSource
         self.head_id = "open-v1"  # of the head whose parameters and points the samples carry
-        self._keep = config.source == "stream"
+        self._keep = config.heavy  # held-out samples stay in memory
+        self._rendered = config.source == "stream"  # and are made for this run
         if config.source == "mix":
             self._open_mix()
             return
@@ -263,19 +201,18 @@ class FaceDataModule:
                 raise InputError(
                     f"data.validation={config.validation}; the stream reserves {len(VALIDATION_SEEDS)} seeds"
                 )
-            self.train = SyntheticStream(config.size, FIRST_TRAINING_SEED, config.limit)
-            self.validation = SyntheticStream(config.size, VALIDATION_SEEDS.start, config.validation)
-            return
-        folder = ShardFolder(config.root)
-        self.head_id = str(folder.meta.get("head_id", ""))
-        count = len(folder) - config.validation
-        if count < 1:
-            raise InputError(
-                f"{config.root} holds {len(folder)} samples but data.validation={config.validation} are held out; "
-                "render more or lower data.validation"
+            relief = config.relief
+            self.train = SyntheticStream(
+                config.size, FIRST_TRAINING_SEED, config.limit, relief=relief, pictures=config.pictures
             )
-        self.train = ShardRange(folder, 0, min(count, config.limit) if config.limit else count)
-        self.validation = ShardRange(folder, count, config.validation)
+            self.validation = SyntheticStream(
+                config.size, VALIDATION_SEEDS.start, config.validation, relief=relief
+            )
+            return
+        if config.source == "photographs":
+            self._open_folder(PhotographFolder(config.root, config.size, config.labels))
+        else:
+            self._open_folder(ShardFolder(config.root))
 
     def train_loader(
         self, start: int = 0, rank: int = 0, world: int = 1, *, stop: int = 0, seen: int | None = None
@@ -283,7 +220,17 @@ class FaceDataModule:
         """Return the endless loader that begins at step ``start``; arguments as of :class:`TrainingBatches`."""
         size = self.config.batch_size
         return self._loader(
-            TrainingBatches(self.train, size, self.seed, start, rank, world, stop=stop, seen=seen)
+            TrainingBatches(
+                self.train,
+                size,
+                self.seed,
+                start,
+                rank,
+                world,
+                stop=stop,
+                seen=seen,
+                pictures=self.config.pictures,
+            )
         )
 
     @property
@@ -294,7 +241,11 @@ class FaceDataModule:
         must not take longer than the training.
         """
         count = self.config.validation
-        return min(count, max(FEWEST_VALIDATED, self.planned // 16)) if self._keep and self.planned else count
+        return (
+            min(count, max(FEWEST_VALIDATED, self.planned // 16))
+            if self._rendered and self.planned
+            else count
+        )
 
     def validation_loader(self, rank: int = 0, world: int = 1) -> HeldOutLoader:
         """Return the loader over one process's share of the held-out samples.
@@ -334,6 +285,31 @@ class FaceDataModule:
             check_labels(batch)
             yield batch
 
+    def _open_folder(self, folder: ShardFolder | PhotographFolder) -> None:
+        """Share a folder's samples out to training and validation, whole people to either."""
+        config = self.config
+        self.head_id = str(folder.meta.get("head_id", ""))
+        if len(folder) <= config.validation:
+            raise InputError(
+                f"{config.root} holds {len(folder)} samples but data.validation={config.validation} are held out; "
+                "render more or lower data.validation"
+            )
+        rows, held_out = hold_out(len(folder), config.validation, folder.persons())
+        if not len(rows):
+            raise InputError(
+                f"data.validation={config.validation} holds out everybody in {config.root}; people are held out whole: "
+                "lower it, or add people"
+            )
+        self.train = SomeRows(folder, rows[: config.limit or None])
+        self.validation = SomeRows(folder, held_out)
+        try:
+            order_of(self.train, config.pictures, (self.seed,))
+        except InputError as error:
+            raise InputError(
+                f"data.pictures={config.pictures} pictures of one person cannot be had from {config.root}: {error}; "
+                "give data whose people are known (docs/data_mixes.md), or data.pictures=1 loss.pictures=1"
+            ) from error
+
     def _open_mix(self) -> None:
         """Open every entry as a data set of its own; one of them holds samples out."""
         config, chosen = self.config, validating(self.config.mix)
@@ -341,7 +317,14 @@ class FaceDataModule:
         for number, part in enumerate(config.mix):
             held_out = config.validation if number == chosen else 0
             alone = replace(
-                config, source=part.source, root=part.root, limit=part.limit, mix=[], validation=held_out
+                config,
+                source=part.source,
+                root=part.root,
+                labels=part.labels,
+                limit=part.limit,
+                mix=[],
+                validation=held_out,
+                relief=config.relief and part.source == "stream",
             )
             parts.append(FaceDataModule(alone, self.seed))
             if parts[-1].head_id != parts[0].head_id:
@@ -350,8 +333,11 @@ class FaceDataModule:
                     "mix data of one head"
                 )
         self.head_id, self._keep = parts[0].head_id, parts[chosen]._keep
+        self._rendered = parts[chosen]._rendered
         self.validation = parts[chosen].validation
-        self.train = Mix([p.train for p in parts], [p.weight for p in config.mix], self.seed, config.size)
+        self.train = Mix(
+            [p.train for p in parts], [p.weight for p in config.mix], self.seed, config.size, config.pictures
+        )
 
     def _loader(self, data: IterableDataset[dict[str, Tensor]]) -> DataLoader[dict[str, Tensor]]:
         workers = self.workers

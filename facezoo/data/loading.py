@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from facezoo.data.shards import FIELDS
+from facezoo.data.shards import FIELDS, OPTIONAL
 
 if TYPE_CHECKING:
-    from facezoo.data.datamodule import SampleSource
+    from facezoo.data.sources import SampleSource
 
 Batch = dict[str, Tensor]
 
@@ -93,7 +93,7 @@ class HeldOutLoader:
     ) -> None:
         numbers = np.arange(rank, count, world)
         parts = [numbers[i : i + batch_size] for i in range(0, len(numbers), batch_size)]
-        self.batches = NumberedBatches(source, parts, tuple(FIELDS))
+        self.batches = NumberedBatches(source, parts, (*FIELDS, *OPTIONAL))
         self.keep, self.workers = keep, workers
         self._kept: dict[int, Batch] = {}
 

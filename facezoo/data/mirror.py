@@ -10,6 +10,7 @@ from torch import Tensor
 
 from facezoo.errors import InputError
 from facezoo.heads.model import HeadModel
+from facezoo.heads.topology import Topology
 
 # iBUG-68: subject's right jaw ... chin ... left jaw, brows, nose bridge, nostrils, eyes, outer lip, inner lip.
 _IBUG68_PAIRS = (
@@ -40,12 +41,14 @@ class Mirror:
             closed under reflection: flipped samples then have no identity target.
         expression: the same for expression.
         landmarks68: (68,) permutation.
+        texture: whether the mirror image of a texture is its columns in reverse order.
     """
 
     points: Tensor | None = None
     identity: tuple[Tensor, Tensor] | None = None
     expression: tuple[Tensor, Tensor] | None = None
     landmarks68: Tensor | None = None
+    texture: bool = False
 
     @classmethod
     def of_head(cls, head: HeadModel, points: int) -> Mirror:
@@ -58,7 +61,28 @@ class Mirror:
             basis_mirror(head.shapedirs[..., : head.n_identity], symmetry),
             basis_mirror(head.shapedirs[..., head.n_identity :], symmetry, head.params["expression"].names),
             ibug68_mirror(),
+            texture_mirror(head.topology),
         )
+
+
+def texture_mirror(topology: Topology, tolerance: float = 1e-4) -> bool:
+    """Return whether every vertex at (u, v) of the texture layout has its mirror vertex at (1 - u, v).
+
+    Args:
+        topology: with symmetry table and texture coordinates; without either the answer is no.
+        tolerance: in texture coordinates; 1e-4 is a fortieth of a texel of 256.
+    """
+    if topology.symmetry is None or not len(topology.uv_faces):
+        return False
+    corners = (topology.faces * len(topology.uv) + topology.uv_faces).unique()
+    vertex, uv = corners // len(topology.uv), topology.uv[corners % len(topology.uv)]
+    count = torch.bincount(vertex, minlength=len(topology.symmetry))
+    place = torch.arange(len(vertex), device=vertex.device) - (count.cumsum(0) - count)[vertex]
+    table = uv.new_full((len(count), int(count.max()), 2), torch.inf)  # a vertex on a seam has several places
+    table[vertex, place] = uv
+    image = torch.stack([1 - uv[:, 0], uv[:, 1]], 1)
+    away = (table[topology.symmetry[vertex]] - image[:, None]).abs().amax(-1).amin(1)
+    return bool((away <= tolerance).all())
 
 
 def subset_mirror(ids: Tensor, symmetry: Tensor) -> Tensor | None:

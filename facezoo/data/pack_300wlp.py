@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,16 +27,26 @@ from facezoo.data.readers.w3ddfa import SIZE as CROP_SIZE
 from facezoo.data.readers.w3ddfa import PackedCrops
 from facezoo.data.readers.w300lp import W300LpReader
 from facezoo.data.shards import write_shard
-from facezoo.errors import FacezooError, InputError, unknown_name
+from facezoo.errors import InputError
 from facezoo.geometry.rotations import euler_to_matrix
 from facezoo.heads import HeadModel, HeadParams, load_head
+from facezoo.settings import Setting, read_settings, run_module, whole
 
 SIZE = 176  # of the stored picture
 SIDE = 2.0  # of it over the face's tight box: room for jittered crops
 PER_SHARD = 400
 FAR = 10.0  # metres: a camera so far away is as good as orthographic
 _FLIP = np.diag([1.0, -1.0, -1.0])  # y up, z to the viewer -> OpenCV
-_KEYS = ("root", "out", "head", "crops", "list", "params", "whitening", "limit")
+# Both forms of the command.
+_COMMON = {"out": Setting(needed="FOLDER"), "head": Setting(needed="bfm-40-10"), "limit": Setting(0, whole())}
+_RAW = {"root": Setting(needed="300W_LP"), **_COMMON}
+_PACKED = {
+    "crops": Setting(needed="train_aug_120x120"),
+    "list": Setting(needed="train_aug_120x120.list.train"),
+    "params": Setting(needed="param_all_norm.pkl"),
+    "whitening": Setting(needed="param_whitening.pkl"),
+    **_COMMON,
+}
 
 
 @dataclass(frozen=True)
@@ -197,9 +208,9 @@ def _coefficients(values: NDArray[np.float64], units: list[float]) -> NDArray[np
     return values[: len(units)] / np.asarray(units)
 
 
-def _rows(settings: dict[str, str], head: HeadModel) -> Iterator[dict[str, NDArray]]:
+def _rows(settings: dict[str, Any], head: HeadModel) -> Iterator[dict[str, NDArray]]:
     subset = head.topology.subset(max(head.topology.subsets))
-    limit = int(settings.get("limit", "0"))
+    limit = settings["limit"]
     if "crops" in settings:
         places = [Path(settings[key]) for key in ("crops", "list", "params", "whitening")]
         crops = PackedCrops(*places)
@@ -220,27 +231,19 @@ def _rows(settings: dict[str, str], head: HeadModel) -> Iterator[dict[str, NDArr
 
 def main(arguments: list[str]) -> int:
     """Pack what the arguments describe; return the exit code."""
-    settings = dict(argument.partition("=")[::2] for argument in arguments)
-    try:
-        for key in settings:
-            if key not in _KEYS:
-                raise unknown_name("setting", key, _KEYS)
-        needed = ["out", "head", *(["list", "params", "whitening"] if "crops" in settings else ["root"])]
-        if missing := [key for key in needed if not settings.get(key)]:
-            raise InputError(f"give {' '.join(f'{key}=...' for key in missing)}\n{__doc__}")
-        if not settings.get("limit", "0").isdigit():
-            raise InputError(f"limit must be a whole number, got {settings['limit']!r}")
-        head = load_head(settings["head"])
-        if "official_units" not in head.meta:
-            raise InputError(
-                f"head {head.head_id!r} is no Basel Face Model; python -m facezoo.heads.bfm FOLDER adds one"
-            )
-        count = pack(_rows(settings, head), Path(settings["out"]), head)
-    except FacezooError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_module(__doc__, _run, arguments)
+
+
+def _run(arguments: list[str]) -> None:
+    packed = any(word.startswith("crops=") for word in arguments)
+    settings = read_settings("pack_300wlp", arguments, _PACKED if packed else _RAW)
+    head = load_head(settings["head"])
+    if "official_units" not in head.meta:
+        raise InputError(
+            f"head {head.head_id!r} is no Basel Face Model; python -m facezoo.heads.bfm FOLDER adds one"
+        )
+    count = pack(_rows(settings, head), Path(settings["out"]), head)
     print(f"{count} faces in {settings['out']}; train with data.source=shards data.root={settings['out']}")
-    return 0
 
 
 if __name__ == "__main__":

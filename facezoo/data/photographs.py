@@ -17,19 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from facezoo.data.cut import cut_face, sample_affine
 from facezoo.data.images import load_image
 from facezoo.data.readers import READERS, Reader, open_reader
 from facezoo.data.shards import write_shard
 from facezoo.errors import FacezooError, InputError
 from facezoo.fitting import fit
 from facezoo.geometry.camera import Camera
-from facezoo.geometry.crop import CropSpec, apply_affine, to_homogeneous_affine
+from facezoo.geometry.crop import apply_affine, to_homogeneous_affine
 from facezoo.heads import HeadModel, load_head
 from facezoo.heads.visible_contour import contour68
 from facezoo.render.visibility import visibility
 
 POINTS = 1609  # as rendered people have
-_SCALE = 1.9  # the face fills as much of the picture as the stream's: 46 to 60 %
 _SIGMA = 0.015  # of the face's side: what two annotators of one photograph differ by
 _WORST = 0.06  # of the face's side, root mean square: beyond it no head has these points
 # The 2D markup moves the jaw and the brows' ends with the view; these points lie on the same skin in both.
@@ -43,6 +43,7 @@ class _Cut(NamedTuple):
     image: Tensor  # (3, S, S) uint8
     points: Tensor  # (68, 2) pixels
     K: Tensor  # (3, 3)
+    person: int
 
 
 def write_photographs(
@@ -78,6 +79,7 @@ def write_photographs(
         raise InputError(f"size and per_shard must be at least 1, got {size} and {per_shard}.")
     head = (head or load_head()).eval()
     contour = reader.info.landmarks == "ibug68_contour"
+    people = len(reader) > 0 and reader[0].person >= 0
     written = 0
     for shard, first in enumerate(range(0, len(reader), per_shard)):
         if (out / f"shard-{shard:05d}.safetensors").exists():
@@ -91,6 +93,8 @@ def write_photographs(
         if not cuts:
             continue
         arrays = label(head, cuts, contour, told)
+        if not people:
+            del arrays["person"]
         meta = {
             "head_id": head.head_id,
             "size": size,
@@ -156,21 +160,21 @@ def label(
         "t": found.t,
         "K": K,
         "seed": torch.tensor([c.number for c in cuts]),
+        "person": torch.tensor([c.person for c in cuts]),
     }
     return {name: value[good].numpy() for name, value in fields.items()}
 
 
 def _cut(reader: Reader, number: int, size: int) -> _Cut:
-    """Load one face and cut it out; the border's pixels go on where the photograph ends."""
+    """Load one face and cut it out."""
     sample = reader[number]
     picture = load_image(sample.path)
-    spec = CropSpec(size, scale=_SCALE, padding="edge")
     box = sample.box.float()[None]
-    pixels = torch.from_numpy(picture.pixels).permute(2, 0, 1).float() / 255
-    image = (spec.crop(pixels, box)[0] * 255).round().clamp(0, 255).to(torch.uint8)
-    affine = spec.affine(box)
+    image = cut_face(picture.pixels, box[0], size)
+    affine = sample_affine(box, size)
     points = apply_affine(next(iter(sample.labels.values())).float()[None], affine)[0]
-    return _Cut(number, image, points, to_homogeneous_affine(affine)[0] @ Camera.default_K(*picture.size))
+    K = to_homogeneous_affine(affine)[0] @ Camera.default_K(*picture.size)
+    return _Cut(number, image, points, K, sample.person)
 
 
 def _project(points: Tensor, K: Tensor) -> Tensor:

@@ -34,6 +34,16 @@ FIELDS: dict[str, tuple[int | None, ...]] = {
     "K": (3, 3),
     "seed": (),
 }
+# What only some folders have; there all shards have it.
+OPTIONAL: dict[str, tuple[int | None, ...]] = {
+    "displacement": (
+        None,
+        None,
+    ),  # millimetres along the coarse normal, row 0 at the top of the texture (v = 1)
+    "person": (),  # pictures of one person share the number
+    "skin": (None, None),  # 0..255: share of a block of pixels that shows bare facial skin
+}
+_KEPT = ("images", "seed", "visible", "person", "skin")  # integers that stay integers
 _DTYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -54,7 +64,8 @@ def write_shard(
     Args:
         root: folder, created when missing.
         number: running number of the shard.
-        arrays: the fields of :data:`FIELDS`, each with N rows; images uint8 RGB (N, 3, S, S), points in pixels of them.
+        arrays: the fields of :data:`FIELDS` and any of :data:`OPTIONAL`, each with N rows; images uint8 RGB
+            (N, 3, S, S), points in pixels of them.
         meta: JSON values, e.g. head_id, synth_version, size.
 
     Raises:
@@ -69,14 +80,16 @@ def write_shard(
 
 def check_arrays(arrays: Mapping[str, np.ndarray]) -> int:
     """Check names, shapes and row counts of a batch of samples; return the number of rows."""
-    missing, unknown = sorted(FIELDS.keys() - arrays.keys()), sorted(arrays.keys() - FIELDS.keys())
+    known = FIELDS | OPTIONAL
+    missing, unknown = sorted(FIELDS.keys() - arrays.keys()), sorted(arrays.keys() - known.keys())
     if missing or unknown:
         raise InputError(
-            f"a shard needs the fields {', '.join(FIELDS)}; missing: {missing}, unknown: {unknown}"
+            f"a shard needs the fields {', '.join(FIELDS)} and may have {', '.join(OPTIONAL)}; "
+            f"missing: {missing}, unknown: {unknown}"
         )
     rows = len(arrays["images"])
-    for name, shape in FIELDS.items():
-        given = arrays[name].shape
+    for name in arrays:
+        shape, given = known[name], arrays[name].shape
         fits = len(given) == len(shape) + 1 and all(
             w is None or w == g for w, g in zip(shape, given[1:], strict=True)
         )
@@ -92,10 +105,10 @@ class ShardFolder:
     """All shards of a folder as one array-like sequence of samples, read lazily and in any order."""
 
     def __init__(self, root: str | Path) -> None:
-        """Map the files of ``root``.
+        """Map the files of ``root``; ``optional`` names the fields of :data:`OPTIONAL` that they have.
 
         Raises:
-            AssetError: no shards there, a damaged file, or shards of different heads or sizes.
+            AssetError: no shards there, a damaged file, or shards of different heads, sizes or fields.
         """
         self.root = Path(root)
         paths = sorted(self.root.glob("shard-*.safetensors"))
@@ -113,6 +126,14 @@ class ShardFolder:
                         f"{path} has {key}={meta.get(key)!r} but {paths[0].name} has {self.meta.get(key)!r}; "
                         "keep one kind of shards in a folder"
                     )
+        self.optional = tuple(name for name in OPTIONAL if name in self._maps[0])
+        for path, arrays in zip(paths, self._maps, strict=True):
+            given = tuple(name for name in OPTIONAL if name in arrays)
+            if given != self.optional:
+                raise AssetError(
+                    f"{path} has the optional fields {given} but {paths[0].name} has {self.optional}; "
+                    "keep one kind of shards in a folder"
+                )
         self._starts = np.cumsum([0, *(len(m["images"]) for m in self._maps)])
 
     def __len__(self) -> int:
@@ -128,17 +149,28 @@ class ShardFolder:
             "size": first["images"].shape[-1],
         }
 
+    def persons(self) -> np.ndarray | None:
+        """Return the number of each sample's person (N,), -1 for unknown; None if the files have none."""
+        if "person" not in self.optional:
+            return None
+        return np.concatenate([np.asarray(arrays["person"], np.int64) for arrays in self._maps])
+
     def read(
-        self, rows: Sequence[int] | np.ndarray, fields: Sequence[str] = tuple(FIELDS)
+        self, rows: Sequence[int] | np.ndarray, fields: Sequence[str] = (*FIELDS, *OPTIONAL)
     ) -> dict[str, Tensor]:
-        """Read samples by number into one batch; images stay uint8, everything else becomes float32 (seed int64)."""
+        """Read samples by number into one batch; images stay uint8, everything else becomes float32 (seed int64).
+
+        Args:
+            rows: numbers of samples.
+            fields: what to read; those of :data:`OPTIONAL` that the folder lacks are left out.
+        """
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise InputError(f"rows {rows.min()}..{rows.max()} asked of {len(self)} samples in {self.root}")
         shard = np.searchsorted(self._starts, rows, side="right") - 1
         local = rows - self._starts[shard]
         batch: Arrays = {}
-        for name in fields:
+        for name in (f for f in fields if f not in OPTIONAL or f in self.optional):
             for number in np.unique(shard):
                 chosen = np.flatnonzero(shard == number)
                 part = self._maps[number][name][local[chosen]]
@@ -153,7 +185,7 @@ def to_tensors(arrays: Mapping[str, np.ndarray | Tensor]) -> dict[str, Tensor]:
     batch = {}
     for name, value in arrays.items():
         tensor = torch.as_tensor(value)
-        keep = tensor.dtype in (torch.uint8, torch.int64) and name in ("images", "seed", "visible")
+        keep = tensor.dtype in (torch.uint8, torch.int64) and name in _KEPT
         batch[name] = tensor if keep else tensor.float()
     return batch
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facezoo.data.datamodule import SampleSource
+from facezoo.data.sources import SampleSource
 from facezoo.errors import RecipeError
 from facezoo.heads import HeadModel
 
@@ -32,6 +32,10 @@ class PointSubset:
     def sizes(self) -> dict[str, int]:
         """Return the source's sizes with the number of points that are left."""
         return {**self.source.sizes(), "points": len(self.rows)}
+
+    def persons(self) -> np.ndarray | None:
+        """Return the source's people."""
+        return self.source.persons()
 
 
 def thin_points(source: SampleSource, head: HeadModel, points: int) -> SampleSource:

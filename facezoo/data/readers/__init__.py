@@ -16,7 +16,10 @@ READERS = MappingProxyType(
         "aflw": ("facezoo.data.readers.aflw21", "AflwReader"),
         "aflw2000": ("facezoo.data.readers.aflw2000_full", "Aflw2000FullReader"),
         "aflw2000_9": ("facezoo.data.readers.aflw2000", "Aflw2000Reader"),
+        "celeba": ("facezoo.data.readers.labelled", "CelebAReader"),
         "dlib_18": ("facezoo.data.readers.dlib", "DlibReader"),
+        "vggface2": ("facezoo.data.readers.labelled", "VggFace2Reader"),
+        "voxceleb2": ("facezoo.data.readers.labelled", "VoxCeleb2Reader"),
     }
 )
 

@@ -23,12 +23,14 @@ class FaceSample:
         labels: label set -> (68, 2) iBUG points in pixels, pixel centres at .5.
         box: (4,) x0, y0, x1, y1 tight around the first label set.
         yaw_deg: the head's yaw in degrees if the dataset gives it.
+        person: number of the person shown if the dataset gives it, else -1.
     """
 
     path: Path
     labels: Mapping[str, Tensor]
     box: Tensor
     yaw_deg: float | None = None
+    person: int = -1
 
 
 @dataclass(frozen=True)
