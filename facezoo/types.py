@@ -103,22 +103,24 @@ class Face:
 
         return face_mesh(self, image)
 
-    def save(self, path: str | Path, *, image: Any = None) -> Path:
+    def save(self, path: str | Path, *, image: Any = None, texture: Any = None) -> Path:
         """Write the face; the suffix picks the format.
 
-        ``.glb`` (named morph targets for every expression), ``.obj``, ``.ply``, ``.usda`` hold the mesh; ``.npz``
-        holds every array, ``.json`` everything but the vertices. A file appears whole or not at all.
+        ``.glb`` (named morph targets for every expression; a normal map where the method predicts relief), ``.obj``,
+        ``.ply``, ``.usda`` hold the mesh; ``.npz`` holds every array, ``.json`` everything but the vertices. A file
+        appears whole or not at all.
 
         Args:
             path: where to write; the folder is made if need be.
             image: the picture the face was found in; given, GLB and OBJ carry its colours as a texture.
+            texture: (h, w, 3) uint8 to carry instead.
 
         Raises:
             InputError: unknown suffix, or a mesh is asked of a face that has none.
         """
         from facezoo.viz.save import save_face
 
-        return save_face(self, Path(path), image)
+        return save_face(self, Path(path), image, texture)
 
     def overlay(self, image: Any, style: str = "mesh", scale: int | None = None) -> Image.Image:
         """Draw the face on its picture; see :func:`facezoo.viz.overlay.draw_faces`."""

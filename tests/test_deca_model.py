@@ -250,7 +250,8 @@ def test_textures_show_the_photo_and_complete_it(model: Deca) -> None:
 def overrides(shards: Path, run_dir: Path, *more: str) -> list[str]:
     return [
         "model.widths=[8,8,8,16]", "model.depths=[1,1,1,1]", "model.hidden=16", "model.neck_channels=4",
-        "model.crop_size=64", "model.features_from=''", "data=shards", f"data.root={shards}", "data.batch_size=4", "data.workers=0",
+        "model.crop_size=64", "model.features_from=''", "data=shards", f"data.root={shards}",
+        "data.batch_size=4", "data.workers=0",
         "data.validation=4", "data.statistics=12", "trainer.device=cpu", "trainer.log_every=1", "trainer.max_steps=2",
         "trainer.validate_every=2", "trainer.image_every=0", "loss.painted=2", "loss.picture_size=32",
         f"trainer.run_dir={run_dir}", *more,

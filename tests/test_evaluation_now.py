@@ -36,12 +36,13 @@ from facezoo.evaluation.now_alignment import (
 )
 from facezoo.evaluation.now_data import NowBenchmark, Scan, challenge_name, read_picked_points
 from facezoo.evaluation.now_picture import cumulative_curve, draw_curves
-from facezoo.evaluation.now_synthetic import _mean_head, scan_of, yaw_group
+from facezoo.evaluation.now_synthetic import _mean_head, covered_share, scan_of, yaw_group
 from facezoo.heads import HeadModel, HeadParams, load_head
 from facezoo.mesh import read_mesh
 from facezoo.mesh.closest import closest_points
 from facezoo.metrics.scan import PooledDistance
 from facezoo.models.deca.predict import Deca
+from facezoo.synth.engine import Sample, label_batch
 from facezoo.types import Face
 
 
@@ -251,6 +252,19 @@ def test_command_measures_and_exports(tmp_path: Path, head: HeadModel) -> None:
     with Image.open(tmp_path / "out" / "now_validation_curve.png") as curve:
         assert curve.size == (760, 520)
     assert (tmp_path / "out" / "now_validation" / "subj" / "multiview_occlusions" / "b.npy").is_file()
+
+
+def test_covered_share_counts_facial_skin_in_view(head: HeadModel) -> None:
+    (row,) = [{name: value[0] for name, value in label_batch([900_000_000], 96).items()}]
+    skin = np.full((24, 24), 255, np.uint8)
+    sample = Sample(image=np.zeros((96, 96, 3), np.uint8), **{**row, "skin": skin})
+    assert covered_share(head, sample) == 0
+    assert covered_share(head, sample._replace(skin=0 * skin)) == 1
+    half = skin.copy()
+    middle = (sample.box[1] + sample.box[3]) / 2 / 4
+    half[int(middle) :] = 0  # a mask over mouth and chin
+    assert 0.3 < covered_share(head, sample._replace(skin=half)) < 0.8
+    assert covered_share(head, sample._replace(visible=0 * sample.visible)) == 1
 
 
 def test_synthetic_people_are_their_own_scans(head: HeadModel) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mesh_shapes import rich_mesh, symmetric_patch
 from PIL import Image
 
@@ -14,7 +15,9 @@ from facezoo.errors import AssetError, InputError
 from facezoo.mesh import Mesh
 from facezoo.mesh.io import read_glb, write_glb
 from facezoo.mesh.io.colour import linear_to_srgb, srgb_to_linear
+from facezoo.mesh.io.glb import NormalMap
 from facezoo.mesh.seams import split_seams
+from facezoo.render.normal_map import bake_normal_map
 
 SIZES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 TYPES = {5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -192,3 +195,83 @@ def test_what_the_reader_cannot_do_is_said(change, text: str, tmp_path: Path) ->
 def test_rewriting_without_change_keeps_the_mesh(tmp_path: Path) -> None:
     path = rewrite(write_glb(tmp_path / "m.glb", rich_mesh()), lambda d: None)
     np.testing.assert_array_equal(read_glb(path).vertices, rich_mesh().vertices)
+
+
+RADIUS, GRID = 0.1, 41
+
+
+def bumpy(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Metres of displacement: slopes of up to 13 degrees on the ball."""
+    return 0.0006 * np.sin(2 * np.pi * 6 * u) * np.cos(2 * np.pi * 4 * v)
+
+
+def ball(u: np.ndarray, v: np.ndarray, relief: bool) -> np.ndarray:
+    """Places on a piece of a ball that looks along +z, u to the right and v up."""
+    across, up = u - 0.5, v - 0.5
+    out = np.stack([np.sin(across) * np.cos(up), np.sin(up), np.cos(across) * np.cos(up)], -1)
+    return (RADIUS + relief * bumpy(u, v))[..., None] * out
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_viewer_that_decodes_the_normal_map_sees_the_displaced_surface(
+    tmp_path: Path, mirrored: bool
+) -> None:
+    line = np.linspace(0, 1, GRID)
+    u, v = (x.ravel() for x in np.meshgrid(line, line))
+    corner = (np.arange(GRID - 1)[:, None] * GRID + np.arange(GRID - 1)).ravel()
+    quads = np.stack([corner, corner + 1, corner + GRID + 1, corner + GRID], 1)
+    faces = np.concatenate([quads[:, :3], quads[:, [0, 2, 3]]])
+    uv = np.stack([1 - u if mirrored else u, v], 1).astype(np.float32)
+    vertices = ball(u, v, relief=False).astype(np.float32)
+    normals = (vertices / RADIUS).astype(np.float32)
+    side = 128
+    texel = (np.arange(side) + 0.5) / side
+    height = bumpy(1 - texel[None] if mirrored else texel[None], 1 - texel[:, None])
+    baked = bake_normal_map(
+        torch.from_numpy(vertices), torch.from_numpy(faces), torch.from_numpy(uv), torch.from_numpy(faces),
+        torch.from_numpy(height)[None], side=256,
+    )  # fmt: skip
+    photo = np.full((4, 4, 3), 120, np.uint8)
+    mesh = Mesh(vertices, faces, uv, faces, normals=normals, texture=photo)
+    path = write_glb(tmp_path / "m.glb", mesh, normal_map=baked)
+    document, binary = parse(path)
+    material, primitive = document["materials"][0], document["meshes"][0]["primitives"][0]
+    source = document["textures"][material["normalTexture"]["index"]]["source"]
+    view = document["bufferViews"][document["images"][source]["bufferView"]]
+    picture = Image.open(io.BytesIO(binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]))
+    colours = np.asarray(picture, float) / 255 * 2 - 1
+    np.testing.assert_array_equal(read_glb(path).texture, photo)  # the colours are still the colours
+
+    values = {name: accessor(document, binary, index) for name, index in primitive["attributes"].items()}
+    normal, tangent = values["NORMAL"], values["TANGENT"]
+    assert set(np.unique(tangent[:, 3])) == ({-1.0} if mirrored else {1.0})
+    np.testing.assert_allclose(np.linalg.norm(tangent[:, :3], axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose((tangent[:, :3] * normal).sum(1), 0, atol=0.02)
+    bitangent = np.cross(normal, tangent[:, :3]) * tangent[:, 3:]
+    at = values["TEXCOORD_0"] * 256 - 0.5  # nearest texel; the file's v runs down
+    column, row = np.clip(np.rint(at), 0, 255).astype(int).T
+    shares = colours[row, column]
+    decoded = shares[:, :1] * tangent[:, :3] + shares[:, 1:2] * bitangent + shares[:, 2:] * normal
+    decoded /= np.linalg.norm(decoded, axis=1, keepdims=True)
+    step = 1e-5
+    along = ball(u + step, v, True) - ball(u - step, v, True)
+    up = ball(u, v + step, True) - ball(u, v - step, True)
+    truth = np.cross(along, up)
+    truth /= np.linalg.norm(truth, axis=1, keepdims=True)
+    inner = (np.abs(u - 0.5) < 0.45) & (np.abs(v - 0.5) < 0.45)
+
+    def degrees(found: np.ndarray) -> np.ndarray:
+        return np.degrees(np.arccos(np.clip((found * truth).sum(1), -1, 1)))[inner]
+
+    assert np.median(degrees(normal)) > 4  # the light mesh alone does not show it
+    assert np.median(degrees(decoded)) < 0.8 and degrees(decoded).max() < 2
+
+
+def test_a_normal_map_must_fit_its_mesh(tmp_path: Path) -> None:
+    mesh = rich_mesh()
+    wrong = NormalMap(np.zeros((2, 2, 3), np.uint8), np.zeros((3, 4), np.float32))
+    with pytest.raises(InputError, match="the mesh has"):
+        write_glb(tmp_path / "m.glb", mesh, normal_map=wrong)
+    with pytest.raises(InputError, match="no texture coordinates"):
+        write_glb(tmp_path / "m.glb", Mesh(mesh.vertices, mesh.faces), normal_map=wrong)
+    assert not list(tmp_path.iterdir())

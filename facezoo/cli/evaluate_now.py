@@ -6,18 +6,22 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from facezoo.errors import InputError
+from facezoo.settings import Setting, whole
 
 if TYPE_CHECKING:
     from facezoo.evaluation.now import NowResult
     from facezoo.models.predict import FaceModel
 
-NOW_DATA = ("now", "now-synthetic")
+# ``data=`` and its settings.
+NOW_DATA = {
+    "now": {"root": Setting(needed="DIR"), "split": Setting("validation"), "out": Setting()},
+    "now-synthetic": {"count": Setting(200, whole(1)), "out": Setting()},
+}
 
 
-def run_now(args: argparse.Namespace, settings: dict[str, str]) -> int:
+def run_now(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     """Measure and print.
 
     Args:
@@ -26,8 +30,8 @@ def run_now(args: argparse.Namespace, settings: dict[str, str]) -> int:
             ``out`` for files.
     """
     from facezoo.evaluation.now_picture import draw_curves
-    from facezoo.hub import resolve, sha256_of
-    from facezoo.mesh.io.atomic import write_bytes
+    from facezoo.hub import resolve
+    from facezoo.mesh.io.atomic import write_bytes, write_json
     from facezoo.models.load import load
     from facezoo.viz.save import png_bytes
 
@@ -39,11 +43,11 @@ def run_now(args: argparse.Namespace, settings: dict[str, str]) -> int:
         "model": model.model_id,
         "data": stem,
         "millimetres": result.summary(),
-        "weights_sha256": sha256_of(resolve(model.model_id).folder / "model.safetensors"),
+        "weights_sha256": resolve(model.model_id).weights_sha256,
         "command": f"facezoo evaluate {model.model_id} data={settings['data']} {arguments}",
     }
     if out is not None:
-        write_bytes(out / f"{stem}.json", (json.dumps(summary, indent=1) + "\n").encode())
+        write_json(out / f"{stem}.json", summary)
         if result.pooled:
             write_bytes(out / f"{stem}_curve.png", png_bytes(draw_curves(result.pooled, model.model_id)))
     if args.json:
@@ -55,13 +59,11 @@ def run_now(args: argparse.Namespace, settings: dict[str, str]) -> int:
     return 0
 
 
-def _benchmark(model: FaceModel, settings: dict[str, str], out: Path | None) -> tuple[str, str, NowResult]:
+def _benchmark(model: FaceModel, settings: dict[str, Any], out: Path | None) -> tuple[str, str, NowResult]:
     from facezoo.evaluation.now import evaluate_now
     from facezoo.evaluation.now_data import NowBenchmark
 
-    if "root" not in settings:
-        raise InputError("evaluate data=now needs root= with the benchmark's folder.")
-    split = settings.get("split", "validation")
+    split = settings["split"]
     result = evaluate_now(
         model,
         NowBenchmark(settings["root"], split),
@@ -71,12 +73,10 @@ def _benchmark(model: FaceModel, settings: dict[str, str], out: Path | None) -> 
     return f"now_{split}", f"root=DIR split={split}", result
 
 
-def _synthetic(model: FaceModel, settings: dict[str, str], out: Path | None) -> tuple[str, str, NowResult]:
+def _synthetic(model: FaceModel, settings: dict[str, Any], out: Path | None) -> tuple[str, str, NowResult]:
     from facezoo.evaluation.now_synthetic import (
         evaluate_synthetic,
     )  # the renderer, which photographs do without
 
-    count = settings.get("count", "200")
-    if not count.isdigit():
-        raise InputError(f"count must be a whole number, got {count!r}.")
-    return "now_synthetic", f"count={count}", evaluate_synthetic(model, int(count))
+    count = settings["count"]
+    return "now_synthetic", f"count={count}", evaluate_synthetic(model, count)

@@ -1,4 +1,7 @@
-"""The NoW measurement on synthetic people, whose neutral heads are known exactly: one picture each, grouped by yaw."""
+"""The NoW measurement on synthetic people, whose neutral heads are known exactly.
+
+One picture each, grouped by yaw and by whether something covers the face.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,13 @@ from facezoo.mesh.subdivide import subdivide
 from facezoo.mesh.topology import restrict_faces
 from facezoo.models.predict import FaceModel
 from facezoo.synth import TEST_SEEDS
-from facezoo.synth.engine import render_sample
+from facezoo.synth.engine import Sample, render_sample
 
 BINS = (0.0, 30.0, 60.0, 90.0)  # degrees of yaw, either side
 BASELINE = "mean head"
+COVERED = (
+    0.25  # share of the face in view that hair, glasses, a hand or a mask hides: from here on it is covered
+)
 _SIZE = 256
 
 
@@ -37,8 +43,9 @@ def scan_of(head: HeadModel, identity: np.ndarray) -> Scan:
 def evaluate_synthetic(model: FaceModel, count: int) -> NowResult:
     """Predict test people from one rendered picture each, cropped at their true boxes, and measure their neutral heads.
 
-    Beside the yaw groups and ``"all"`` there is a group ``"mean head"``: what is measured when everybody is given the
-    mean head, so that a number tells how much of a person was seen at all.
+    Beside the yaw groups, ``"bare"`` and ``"covered"`` (:data:`COVERED`), and ``"all"`` there is a group
+    ``"mean head"``: what is measured when everybody is given the mean head, so that a number tells how much of a
+    person was seen at all.
 
     Args:
         model: any model that estimates a head.
@@ -52,11 +59,12 @@ def evaluate_synthetic(model: FaceModel, count: int) -> NowResult:
     head, result = load_head("open-v1"), NowResult()
     mean = _mean_head(head)
     for seed in TEST_SEEDS[:count]:
-        sample = render_sample(seed, _SIZE)
+        sample = render_sample(seed, _SIZE, relief=True)  # which brings the map of bare skin
         scan = scan_of(head, sample.identity)
         face = model.predict(sample.image, boxes=torch.from_numpy(sample.box))[0]
-        group = yaw_group(sample.R)
-        result.add(str(seed), group, compare(neutral_head(face), scan))
+        error = compare(neutral_head(face), scan)
+        result.add(str(seed), yaw_group(sample.R), error)
+        result.compare_with("covered" if covered_share(head, sample) >= COVERED else "bare", error)
         result.compare_with(BASELINE, compare(mean, scan))
     return result
 
@@ -67,6 +75,19 @@ def yaw_group(R: np.ndarray, bins: Sequence[float] = BINS) -> str:
     yaw = abs(float(np.degrees(np.arctan2(forward[0], -forward[2]))))
     place = min(int(np.searchsorted(bins, yaw, side="right")) - 1, len(bins) - 2)
     return f"yaw {bins[place]:.0f}-{bins[place + 1]:.0f}"
+
+
+def covered_share(head: HeadModel, sample: Sample) -> float:
+    """Return which share of the face's skin that is turned to the camera something covers."""
+    skin = torch.zeros(head.n_vertices, dtype=torch.bool)
+    skin[head.topology.mask("face")] = True
+    for part in ("lips", "eye_region", "mouth_interior"):  # not skin, covered or not
+        skin[head.topology.mask(part)] = False
+    seen = skin[torch.as_tensor(head.topology.subsets[len(sample.points)])].numpy() & (sample.visible > 0)
+    assert sample.skin is not None
+    block = sample.image.shape[0] / len(sample.skin)
+    column, row = np.clip(sample.points[seen] / block, 0, len(sample.skin) - 1).astype(int).T
+    return float((sample.skin[row, column] < 128).mean()) if seen.any() else 1.0
 
 
 def _mean_head(head: HeadModel) -> NeutralHead:

@@ -12,8 +12,10 @@ import torch
 from facezoo.errors import InputError
 from facezoo.heads.params import HeadParams
 from facezoo.heads.registry import load_head
+from facezoo.mesh.io.glb import NormalMap
 from facezoo.mesh.mesh import Mesh
 from facezoo.mesh.normals import vertex_normals
+from facezoo.render.normal_map import bake_normal_map
 from facezoo.viz.texture import texture_from_image
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def head_of(face: Face) -> HeadModel:
     return load_head(face.head_id)
 
 
-def face_mesh(face: Face, image: Any = None) -> Mesh:
+def face_mesh(face: Face, image: Any = None, texture: Any = None) -> Mesh:
     """Build the mesh of a fitted face: head frame, metres, y up, the face looking along +z.
 
     The vertices are the face as it is in the picture. Each named expression is a morph target: what one unit more of it
@@ -45,6 +47,7 @@ def face_mesh(face: Face, image: Any = None) -> Mesh:
         face: a face with vertices.
         image: the picture it was found in; given, its colours become the texture, if the head has
             coordinates for one.
+        texture: (h, w, 3) uint8 to put on it instead, for the head's texture coordinates.
 
     Raises:
         InputError: the face has no vertices.
@@ -65,9 +68,20 @@ def face_mesh(face: Face, image: Any = None) -> Mesh:
         morph_targets=_expression_targets(face, head),
         name=face.head_id or "face",
     )
+    if texture is not None:
+        return replace(mesh, texture=texture)
     if image is None or not textured:
         return mesh
     return replace(mesh, texture=texture_from_image(face, head, image))
+
+
+def normal_map_of(face: Face) -> NormalMap | None:
+    """Bake the displacement of methods that predict one, for the mesh of :func:`face_mesh`; None without."""
+    displacement = None if face.detail is None else face.detail.get("displacement")
+    if face.vertices is None or displacement is None or not displacement.numel():
+        return None
+    topology = head_of(face).topology
+    return bake_normal_map(face.vertices, topology.faces, topology.uv, topology.uv_faces, displacement)
 
 
 @torch.no_grad()

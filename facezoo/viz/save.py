@@ -16,7 +16,7 @@ from PIL import Image
 from facezoo.errors import InputError, unknown_name
 from facezoo.mesh.io import write_glb, write_mesh
 from facezoo.mesh.io.atomic import write_bytes
-from facezoo.viz.mesh import face_mesh, head_of
+from facezoo.viz.mesh import face_mesh, head_of, normal_map_of
 
 if TYPE_CHECKING:
     from facezoo.types import Face, Prediction
@@ -26,16 +26,19 @@ SUFFIXES = (*MESH_SUFFIXES, ".npz", ".json")
 _SCHEMA = 1
 
 
-def save_face(face: Face, path: Path, image: Any = None) -> Path:
+def save_face(face: Face, path: Path, image: Any = None, texture: Any = None) -> Path:
     """Write one face; see :meth:`facezoo.types.Face.save`."""
     suffix = path.suffix.lower()
     if suffix == ".glb":
         head = head_of(face)
         write_glb(
-            path, face_mesh(face, image), copyright=f"head {head.head_id}: {head.licence}; made with facezoo"
+            path,
+            face_mesh(face, image, texture),
+            normal_map=normal_map_of(face),
+            copyright=f"head {head.head_id}: {head.licence}; made with facezoo",
         )
     elif suffix in MESH_SUFFIXES:
-        write_mesh(path, face_mesh(face, image))
+        write_mesh(path, face_mesh(face, image, texture))
     elif suffix == ".npz":
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **face_arrays(face))  # type: ignore[arg-type]  # its other argument is a bool

@@ -1,6 +1,6 @@
-"""Binary glTF 2.0 with UV seams, texture, vertex colours and named morph targets.
+"""Binary glTF 2.0 with UV seams, texture, normal map, vertex colours and named morph targets.
 
-Specification: Khronos glTF 2.0, sections 3.6 (buffers), 3.7 (meshes, morph targets), 4.4 (GLB). glTF
+Specification: Khronos glTF 2.0, sections 3.6 (buffers), 3.7 (meshes, morph targets), 3.9 (materials), 4.4 (GLB). glTF
 is metres and y up like facezoo; it differs in two points, both handled here: UV start at the TOP left, vertex
 colours are linear.
 """
@@ -11,7 +11,7 @@ import json
 import os
 import struct
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +29,19 @@ from facezoo.mesh.topology import IntArray
 MAGIC, JSON_CHUNK, BIN_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
 _ARRAY_BUFFER, _ELEMENT_BUFFER = 34962, 34963
 VERTEX_ID = "_VERTEX_ID"  # application attribute: which vertex of the unsplit mesh a vertex is
+
+
+class NormalMap(NamedTuple):
+    """Fine relief of a mesh, for viewers to shade.
+
+    Attributes:
+        texture: (h, w, 3) uint8, row 0 at the top; ``2 rgb / 255 - 1`` are shares of tangent, bitangent and normal.
+        tangents: (T, 4) for each of the mesh's texture coordinates: unit direction in which u grows, square to the
+            vertex's normal; then 1 if normal × tangent points to where v grows, else -1.
+    """
+
+    texture: NDArray[np.uint8]
+    tangents: NDArray[np.float32]
 
 
 class _Buffer:
@@ -50,7 +63,7 @@ class _Buffer:
 
     def accessor(self, array: NDArray, *, bounds: bool = False, target: int = _ARRAY_BUFFER) -> int:
         component = {"f4": 5126, "u2": 5123, "u4": 5125}[array.dtype.str[1:]]
-        kind = {1: "SCALAR", 2: "VEC2", 3: "VEC3"}[array.shape[1] if array.ndim == 2 else 1]
+        kind = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}[array.shape[1] if array.ndim == 2 else 1]
         data = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
         accessor: dict[str, Any] = {
             "bufferView": self.view(data, target),
@@ -68,6 +81,7 @@ def write_glb(
     path: str | os.PathLike,
     mesh: Mesh,
     *,
+    normal_map: NormalMap | None = None,
     texture_format: Literal["png", "jpeg"] = "png",
     morph_normals: bool = False,
     copyright: str | None = None,
@@ -79,16 +93,20 @@ def write_glb(
     Args:
         path: the file.
         mesh: needs at least one face; glTF has no empty arrays.
+        normal_map: with the tangents it was made for; the mesh needs texture coordinates then.
         texture_format: encoding of the embedded texture; JPEG is smaller and drops alpha.
         morph_normals: also store how each target changes the normals, for viewers that do not recompute them.
             As large again as the targets themselves.
         copyright: goes to ``asset.copyright``.
 
     Raises:
-        InputError: a mesh without vertices or faces, or an unwritable path.
+        InputError: a mesh without faces, a normal map that does not fit it, or an unwritable path.
     """
     if len(mesh.faces) == 0:
         raise InputError("GLB cannot hold a mesh without faces; write .ply or .npz")
+    if normal_map is not None and (mesh.uv is None or normal_map.tangents.shape != (len(mesh.uv), 4)):
+        have = "no texture coordinates" if mesh.uv is None else f"{len(mesh.uv)} texture coordinates"
+        raise InputError(f"normal_map holds tangents {normal_map.tangents.shape}, but the mesh has {have}")
     buffer = _Buffer()
     if mesh.uv is not None and mesh.uv_faces is not None:
         split = split_seams(mesh.faces, mesh.uv_faces, len(mesh.vertices))
@@ -106,6 +124,11 @@ def write_glb(
     if mesh.uv is not None:
         uv = np.where(split.uv[:, None] >= 0, mesh.uv[np.maximum(split.uv, 0)], np.float32(0))
         attributes["TEXCOORD_0"] = buffer.accessor(np.stack([uv[:, 0], 1 - uv[:, 1]], axis=1))
+        if normal_map is not None:
+            tangents = np.where(
+                split.uv[:, None] >= 0, normal_map.tangents[np.maximum(split.uv, 0)], [1, 0, 0, 1]
+            )
+            attributes["TANGENT"] = buffer.accessor(tangents.astype(np.float32))
     if mesh.colours is not None:
         attributes["COLOR_0"] = buffer.accessor(srgb_to_linear(mesh.colours)[split.vertex])
     if len(split.vertex) > len(mesh.vertices):
@@ -134,12 +157,19 @@ def write_glb(
         # A face patch is open: seen from behind, it should be there too.
         "materials": [{"name": mesh.name, "doubleSided": True, "pbrMetallicRoughness": shading}],
     }
+    pictures: list[dict[str, Any]] = []
     if mesh.texture is not None:
+        shading["baseColorTexture"] = {"index": len(pictures)}
         image = buffer.view(encode_texture(mesh.texture, texture_format))
-        shading["baseColorTexture"] = {"index": 0}
+        pictures.append({"bufferView": image, "mimeType": f"image/{texture_format}", "name": mesh.name})
+    if normal_map is not None:  # always PNG: JPEG's blocks would be bumps
+        document["materials"][0]["normalTexture"] = {"index": len(pictures)}
+        image = buffer.view(encode_texture(normal_map.texture))
+        pictures.append({"bufferView": image, "mimeType": "image/png", "name": f"{mesh.name} normals"})
+    if pictures:
         document |= {
-            "textures": [{"source": 0, "sampler": 0}],
-            "images": [{"bufferView": image, "mimeType": f"image/{texture_format}", "name": mesh.name}],
+            "textures": [{"source": number, "sampler": 0} for number in range(len(pictures))],
+            "images": pictures,
             "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 10497, "wrapT": 10497}],
         }
     document |= {"accessors": buffer.accessors, "bufferViews": buffer.views}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from facezoo.errors import RecipeError, unknown_name
+from facezoo.checks import BLOCKS, POOLINGS, check_least, check_names
+from facezoo.errors import RecipeError
 
 COMPATS = ("clean", "official")
-BLOCKS = ("fused", "basic")
-POOLINGS = ("flatten", "avg")
 POSE, CAMERA, LIGHT = 6, 3, 27
 
 
@@ -30,8 +29,14 @@ class DecaConfig:
         features_from: a dense model (zoo name or folder) of the same backbone, whose features a training begins with.
         hidden: width of the layer between pooled features and codes.
         detail: length of the detail code; 0 builds the coarse model only.
-        detail_widths: ``widths`` of the detail encoder; empty for the same.
+        detail_widths, detail_depths: of the detail encoder, which may have fewer stages; empty for the same.
+        detail_neck: its ``neck_channels``; 0 for the same.
+        detail_features_from: like ``features_from``, for the detail encoder's stages; it holds with ``init=NAME`` as
+            well.
         detail_channels: channels of the detail decoder from its 8×8 start; each entry after the first doubles the side.
+        detail_patterns: learned maps that the decoder's last layer mixes, see
+            :class:`~facezoo.models.deca.detail_decoder.DetailDecoder`; 0 is the paper's decoder.
+        detail_texels: side of the displacement map and its patterns; 0 for the decoder's own side.
         max_displacement: largest displacement along the normal, metres.
         compat: ``"official"`` computes what the released code computes, slips included (see ``docs/deca.md``).
         crop_size: side of the input in pixels.
@@ -58,7 +63,12 @@ class DecaConfig:
     hidden: int = 1024
     detail: int = 128
     detail_widths: list[int] = field(default_factory=list)
+    detail_depths: list[int] = field(default_factory=list)
+    detail_neck: int = 0
+    detail_features_from: str = ""
     detail_channels: list[int] = field(default_factory=lambda: [128, 128, 64, 64, 32, 16])
+    detail_patterns: int = 0
+    detail_texels: int = 0
     max_displacement: float = 0.01
     compat: str = "clean"
     crop_size: int = 224
@@ -68,13 +78,7 @@ class DecaConfig:
     std: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0])
 
     def __post_init__(self) -> None:
-        for kind, value, known in (
-            ("compat", self.compat, COMPATS),
-            ("block", self.block, BLOCKS),
-            ("pooling", self.pooling, POOLINGS),
-        ):
-            if value not in known:
-                raise unknown_name(f"model.{kind}", value, known)
+        check_names("model", self, compat=COMPATS, block=BLOCKS, pooling=POOLINGS)
         if self.detail < 0 or self.max_displacement <= 0:
             raise RecipeError(
                 f"model.detail={self.detail} must be 0 or more, model.max_displacement="
@@ -82,11 +86,20 @@ class DecaConfig:
             )
         if len(self.detail_channels) < 2:
             raise RecipeError(f"model.detail_channels={self.detail_channels} needs at least two entries")
-        if not len(self.widths) == len(self.depths) == len(self.detail_widths or self.depths):
+        if self.detail_patterns < 0 or self.detail_texels < 0 or self.detail_texels % 2:
             raise RecipeError(
-                f"model.widths={self.widths}, model.detail_widths={self.detail_widths} and model.depths={self.depths} "
-                "need one entry a stage each"
+                f"model.detail_patterns={self.detail_patterns} and model.detail_texels={self.detail_texels} must be 0 "
+                "or more, the texels even"
             )
+        if self.detail_texels and not self.detail_patterns:
+            raise RecipeError(f"model.detail_texels={self.detail_texels} needs model.detail_patterns above 0")
+        for which in ("", "detail_"):
+            widths = getattr(self, f"{which}widths") or self.widths
+            depths = getattr(self, f"{which}depths") or self.depths
+            if len(widths) != len(depths):
+                raise RecipeError(
+                    f"model.{which}widths={widths} and model.{which}depths={depths} need one entry a stage each"
+                )
 
     @property
     def official(self) -> bool:
@@ -99,9 +112,20 @@ class DecaConfig:
         return [self.n_identity, self.n_albedo, self.n_expression, POSE, CAMERA, LIGHT]
 
     @property
+    def of_detail(self) -> DecaConfig:
+        """The configuration that the detail encoder is built from."""
+        return replace(
+            self,
+            widths=self.detail_widths or self.widths,
+            depths=self.detail_depths or self.depths,
+            neck_channels=self.detail_neck or self.neck_channels,
+            detail=0,
+        )
+
+    @property
     def detail_size(self) -> int:
         """Side of the displacement map in texels."""
-        return 8 * 2 ** (len(self.detail_channels) - 1)
+        return self.detail_texels or 8 * 2 ** (len(self.detail_channels) - 1)
 
 
 LOSSES = ("coarse", "detail")
@@ -120,12 +144,15 @@ class DecaLossConfig:
         identity: features of a recognition network, which ``judge`` names and ``judge_weights`` holds.
         size_shape, size_expression, size_albedo: squared codes.
         light: colour of the light.
+        label_displacement, label_slopes: displacement in millimetres and its slopes against the true relief, where the
+            data has it.
         detail_pixels, detail_style, detail_symmetry, detail_size, detail_smooth: colours in texture space, ID-MRF
             (with ``style_weights``), symmetry of unseen skin, size in units of the largest displacement, smoothness of
             shading.
-        pictures: pictures of one person side by side in a batch; 2 or more exchange their shape or detail codes.
+        pictures: pictures of one person side by side in a batch (``data.pictures``); 2 or more exchange their shape or
+            detail codes.
         picture_size: side of painted pictures in pixels; 0 is the crop's.
-        painted: samples of a batch that are painted; 0 for all.
+        painted: samples of a batch that are painted, in the detail stage in texture space; 0 for all.
         judge: timm name of the recognition network.
         judge_weights, style_weights: ``"pretrained"`` (downloads), a safetensors file, or empty where the term is 0.
     """
@@ -145,6 +172,8 @@ class DecaLossConfig:
     size_expression: float = 1e-4
     size_albedo: float = 1e-4
     light: float = 1.0
+    label_displacement: float = 0.0
+    label_slopes: float = 0.0
     detail_pixels: float = 2.0
     detail_style: float = 0.0
     detail_symmetry: float = 0.005
@@ -158,8 +187,7 @@ class DecaLossConfig:
     style_weights: str = ""
 
     def __post_init__(self) -> None:
-        if self.name not in LOSSES:
-            raise unknown_name("loss.name", self.name, LOSSES)
+        check_names("loss", self, name=LOSSES)
         for term, weight, file, path in (
             ("identity", self.identity, "judge_weights", self.judge_weights),
             ("detail_style", self.detail_style, "style_weights", self.style_weights),
@@ -169,11 +197,7 @@ class DecaLossConfig:
                     f"loss.{term}={weight:g} needs loss.{file}=FILE (or =pretrained to download); "
                     f"loss.{term}=0 does without"
                 )
-        for key in ("pictures", "picture_size", "painted"):
-            if getattr(self, key) < (key == "pictures"):
-                raise RecipeError(
-                    f"loss.{key}={getattr(self, key)}; expected {int(key == 'pictures')} or more"
-                )
+        check_least("loss", self, pictures=1, picture_size=0, painted=0)
 
     def adjust(self, model: DecaConfig) -> None:
         """Refuse the detail stage of a model without detail networks.

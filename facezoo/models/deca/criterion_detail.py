@@ -1,4 +1,7 @@
-"""The loss of the detail stage: displacements that explain the picture in texture space (Feng et al. 2021, 4.2)."""
+"""The loss of the detail stage: displacements that explain the picture in texture space (Feng et al. 2021, 4.2).
+
+Synthetic people have a true relief as well; where a batch brings it, displacements are compared with it directly.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facezoo.data.augment import CropBatch
+from facezoo.errors import InputError
 from facezoo.heads import HeadModel
 from facezoo.models.deca import losses_coarse
 from facezoo.models.deca import losses_detail as losses
 from facezoo.models.deca.camera import to_screen
 from facezoo.models.deca.codes import DecaCodes
 from facezoo.models.deca.config import DecaLossConfig
-from facezoo.models.deca.consistency import doubled, exchange, swapped
+from facezoo.models.deca.consistency import doubled, exchange
 from facezoo.models.deca.id_mrf import IdMrf
 from facezoo.models.deca.net import DecaNet, DecaOutput
 from facezoo.models.deca.painter import FacePainter
+from facezoo.models.deca.relief import SkinTexels, resized
+from facezoo.models.deca.space import fixed_ids
 from facezoo.models.deca.uv_detail import UvSurface
 from facezoo.render import Fragments, bake_uv
 
@@ -36,37 +42,67 @@ class DetailCriterion(nn.Module):
         super().__init__()
         self.weights, self.painter, self.surface, self.style = weights, painter, surface, style
         self.box = losses.patch_box(surface.mask)
+        self.texels = SkinTexels(net.space.head, surface, fixed_ids(net.space.head, net.config.points))
         self._net = (net,)
 
     def forward(self, output: DecaOutput, batch: CropBatch) -> dict[str, Tensor]:
         """Return the weighted terms by name."""
         (net,), w = self._net, self.weights
         codes = DecaCodes(*(part.detach() for part in net.split(output.codes)))
-        images, displacement = batch.images, output.displacement
-        if w.pictures > 1:  # the same person's other code must explain the same picture
-            rows = exchange(len(images), w.pictures)
-            codes, images = DecaCodes(*(doubled(part) for part in codes)), doubled(images)
-            displacement = net.displacement(codes, swapped(output.detail, rows))
-        texture, shading, truth, seen = self.unwrapped(codes, displacement, images)
-        official = net.config.official
-        side = displacement.shape[-1]
-        cut = [losses.patch(x, self.box, side) for x in (texture, truth, seen)]
+        displacement = output.displacement
+        if w.pictures > 1:  # the same person's other code must explain the same picture, and its relief
+            rows = exchange(len(batch.images), w.pictures).to(displacement.device)
+            others = net.displacement(codes, output.detail[rows])
+            displacement = torch.cat([displacement, others])
+            codes = DecaCodes(*(doubled(part) for part in codes))
+            batch = CropBatch(*(doubled(part) for part in batch))
+        return self._relief(displacement, batch) | self._picture(codes, displacement, batch.images)
+
+    def _relief(self, displacement: Tensor, batch: CropBatch) -> dict[str, Tensor]:
+        """Compare displacements with the truth."""
+        w = self.weights
+        if not (w.label_displacement or w.label_slopes):
+            return {}
+        if not batch.displacement.shape[-1]:
+            raise InputError(
+                "loss.label_displacement and loss.label_slopes need data with relief, which this has not; render some "
+                "with `python -m facezoo.synth`, or set both to 0."
+            )
+        truth = resized(batch.displacement, displacement.shape[-1])
+        weight = self.texels.weights(batch.visible, batch.displacement_known)
+        height, slope = self.texels.losses(displacement, truth, weight)
+        return {"label_displacement": w.label_displacement * height, "label_slopes": w.label_slopes * slope}
+
+    def _picture(self, codes: DecaCodes, displacement: Tensor, images: Tensor) -> dict[str, Tensor]:
+        """Compare pictures, and keep displacements plain."""
+        w, config = self.weights, self._net[0].config
+        official, side = config.official, displacement.shape[-1]
         terms = {}
+        if w.detail_size:
+            terms["detail_size"] = w.detail_size * losses.size_loss(displacement / config.max_displacement)
+        if not (w.detail_pixels or w.detail_style or w.detail_symmetry or w.detail_smooth):
+            return terms
+        rows = self._painted(len(images))
+        codes, displacement = DecaCodes(*(part[rows] for part in codes)), displacement[rows]
+        texture, shading, truth, seen = self.unwrapped(codes, displacement, images[rows])
+        cut = [losses.patch(x, self.box, side) for x in (texture, truth, seen)]
         if w.detail_pixels:
             terms["detail_pixels"] = w.detail_pixels * losses_coarse.photometric_loss(*cut, official=official)
         if w.detail_style and self.style is not None:
             terms["detail_style"] = w.detail_style * self.style(cut[0] * cut[2], cut[1] * cut[2])
         if w.detail_symmetry:
             terms["detail_symmetry"] = w.detail_symmetry * losses.soft_symmetry_loss(
-                displacement / net.config.max_displacement, seen, official=official
-            )
-        if w.detail_size:
-            terms["detail_size"] = w.detail_size * losses.size_loss(
-                displacement / net.config.max_displacement
+                displacement / config.max_displacement, seen, official=official
             )
         if w.detail_smooth:
             terms["detail_smooth"] = w.detail_smooth * losses.smoothness_loss(shading)
         return terms
+
+    def _painted(self, rows: int) -> Tensor:
+        """Return the rows whose pictures are compared: the first, and with exchanged codes the same ones again."""
+        pictures = rows // 2 if self.weights.pictures > 1 else rows
+        first = torch.arange(min(self.weights.painted or pictures, pictures))
+        return first if pictures == rows else torch.cat([first, first + pictures])
 
     def unwrapped(
         self, codes: DecaCodes, displacement: Tensor, images: Tensor

@@ -20,6 +20,8 @@ from facezoo.models.signature import CROP_SIDES, NUMBER
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
+    from facezoo.models.deca.criterion_detail import DetailCriterion
+
 
 class DecaModel(ZooModel):
     """A head with albedo, light, camera and surface detail from one face."""
@@ -45,15 +47,16 @@ class DecaModel(ZooModel):
         """
         super().__init__(config)
         self.net = DecaNet(config, load_head(config.head), pretrained)
+        self._relief: DetailCriterion | None = None  # the one in training, whose maps the metrics need
 
     @classmethod
     def for_training(cls, config: DecaConfig) -> DecaModel:
         """Build an untrained model, with published or this project's backbone weights if configured."""
         model = cls(config, config.pretrained)
-        if config.features_from:
-            from facezoo.models.begin import load_features
+        if config.features_from or config.detail_features_from:
+            from facezoo.models.deca.start import begin_with_features
 
-            load_features(model.net.coarse.features, config)
+            begin_with_features(model.net, config)
         return model
 
     def forward(self, images: Tensor) -> DecaOutput:
@@ -79,7 +82,10 @@ class DecaModel(ZooModel):
             assert painter is not None
             style = IdMrf(weights.style_weights, official=official) if weights.detail_style else None
             surface = UvSurface(head, self.config.detail_size, official=official)
-            return DetailCriterion(weights, self.net, painter, surface, style)
+            criterion = DetailCriterion(weights, self.net, painter, surface, style)
+            labelled = weights.label_displacement or weights.label_slopes
+            object.__setattr__(self, "_relief", criterion if labelled else None)  # not a part of the model
+            return criterion
         from facezoo.models.deca.criterion import DecaCriterion
         from facezoo.models.deca.frozen import IdentityFeatures
 
@@ -87,14 +93,21 @@ class DecaModel(ZooModel):
         return DecaCriterion(weights, self.net, painter, judge)
 
     def metrics(self) -> dict[str, Metric]:
-        """Return NME of the 68 and of the dense points, and the error of the neutral face in millimetres."""
-        from facezoo.metrics import MeanVertexError, NormalizedMeanError  # predicting does without
+        """Return NME of the 68 and of the dense points, and the error of the neutral face in millimetres.
 
-        return {
+        Behind a criterion with relief labels also, and first, the errors of the relief on the true head.
+        """
+        from facezoo.metrics import MeanVertexError, NormalizedMeanError  # predicting does without
+        from facezoo.metrics.relief import NormalError, ReliefError
+
+        own = {
             "nme68": NormalizedMeanError(),
             "nme_dense": NormalizedMeanError(),
             "shape_mm": MeanVertexError(),
         }
+        return (
+            own if self._relief is None else {"relief_deg": NormalError(), "relief_mm": ReliefError(), **own}
+        )
 
     def update_metrics(self, metrics: dict[str, Metric], output: DecaOutput, batch: CropBatch) -> None:
         """Add a validation batch."""
@@ -113,6 +126,25 @@ class DecaModel(ZooModel):
                 for identity in (codes.shape, batch.identity[:, : self.config.n_identity])
             )
             metrics["shape_mm"].update(*heads)
+        labelled = batch.displacement_known > 0
+        if "relief_deg" in metrics and bool(labelled.any()):
+            rows = CropBatch(*(part[labelled] for part in batch))
+            self._update_relief(metrics, output.displacement[labelled], rows)
+
+    def _update_relief(self, metrics: dict[str, Metric], displacement: Tensor, batch: CropBatch) -> None:
+        """Measure the relief alone: on the true head, where the picture shows it."""
+        from facezoo.models.deca.relief import relief_normals, resized
+
+        criterion = self._relief
+        assert criterion is not None
+        surface, seen = criterion.surface, criterion.texels.seen(batch.visible)
+        kept = seen.sum((1, 2, 3)) > 0
+        head = HeadParams(identity=batch.identity, expression=batch.expression, jaw=batch.jaw)
+        vertices = self.net.space.head(head).vertices
+        reliefs = displacement.float(), resized(batch.displacement, self.config.detail_size)
+        normals = [relief_normals(surface, vertices, relief)[kept] for relief in reliefs]
+        metrics["relief_deg"].update(*normals, seen[kept])
+        metrics["relief_mm"].update(*((relief * surface.mask)[kept] for relief in reliefs), seen[kept])
 
     def preview_points(self, output: DecaOutput | CropBatch) -> Tensor:
         """Return the 68 points in crop units."""

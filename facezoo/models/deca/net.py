@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -55,8 +54,7 @@ class DecaNet(nn.Module):
         self.config = config
         total = sum(config.sizes)
         self.coarse = Encoder(config, total, pretrained)
-        small = replace(config, widths=config.detail_widths or config.widths)
-        self.detail = Encoder(small, config.detail, pretrained) if config.detail else None
+        self.detail = Encoder(config.of_detail, config.detail, pretrained) if config.detail else None
         self.decoder = DetailDecoder(config) if config.detail else None
         self.space = DecaSpace(config, head)
         # Codes have spreads from thousandths (camera) to ones (shape); the released weights need no scaling.

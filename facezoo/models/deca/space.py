@@ -88,9 +88,8 @@ class DecaSpace(nn.Module):
             return (vertices[:, self.corners] * self.bary[..., None]).sum(2)
         vertices = self.head(params).vertices
         pose = HeadParams(rotation=codes.pose[:, :3])
-        # DECA reads the table with the mirrored yaw and then flips two axes; for our axes that is smplx's sign.
-        convention = "deca" if self.config.official else "smplx"
-        return self.head.contour_landmarks(vertices, HeadModel.head_rotation(pose), convention)
+        # The pose turns the head in its own axes, y up and z to the viewer; two are flipped only in the picture.
+        return self.head.contour_landmarks(vertices, HeadModel.head_rotation(pose), "deca")
 
     def joint(self, codes: DecaCodes) -> Tensor:
         """Return the root joint (B, 3) of the unrotated head."""
