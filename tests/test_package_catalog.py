@@ -25,6 +25,7 @@ PUBLISHED = {
     "dense-1609.open-v2": "0f802e76cb9b36eebdd492f204b22854d0a3717f6affe8d56e97f1c155f52529",
     "synergynet.open-v1": "a7f390d57417eda33e823cfc4d03a393f1f46da8ec5c9b3fb391baae0e2ac535",
     "skull-stabilizer.open-v1": "c7c4e8f71f68f986c46c174144caae746b4e6128889b21ab4b5ae55211baaeb4",
+    "skull-stabilizer.open-v2": "7ad288dc331f1d0a683f1a73af0c4ae2c278cf0f9ecd0f1e765442bb173352c5",
 }
 
 

@@ -52,6 +52,16 @@ def test_noise_is_what_was_asked_for() -> None:
     assert float(apart[:, cranium].square().sum(-1).mean().sqrt()) == pytest.approx(3 * on_face, rel=0.2)
 
 
+def test_layouts_of_the_noise_change_from_step_to_step() -> None:
+    config = dataclasses.replace(FEW, white=0.0, drift=0.0, mirror=0.0, noise=[0.5], widths=[50.0])
+    ranks = []
+    for layouts in (1, 6):
+        made = PairSampler(head(), sampler().ids, dataclasses.replace(config, layouts=layouts))
+        fields = torch.cat([pairs.source - pairs.clean for pairs in (made(step, 64) for step in range(4))])
+        ranks.append(int(torch.linalg.matrix_rank(fields[..., 0].double(), rtol=1e-3)))
+    assert ranks[0] == 31 and ranks[1] > 2 * 31  # 31 bumps a layout
+
+
 def test_a_step_is_the_same_whenever_it_is_made() -> None:
     first = sampler()(5, 8)
     sampler()(6, 8)

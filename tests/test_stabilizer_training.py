@@ -20,15 +20,18 @@ def recipe(run_dir: Path, *overrides: str):
 
 
 def test_training_learns_and_resumes_to_the_bit(tmp_path: Path) -> None:
-    learning = ("optim.warmup=0", "optim.lr=0.005", "trainer.validate_every=15")
+    learning = ("optim.warmup=0", "optim.lr=0.005", "trainer.validate_every=15", "data.start=0")
     export = train(recipe(tmp_path / "a", "trainer.max_steps=30", *learning))
     model = SkullStabilizer.from_pretrained(export)
     found = model.info["validation"]
     assert model.info["trained_on"]["images_seen"] == 30 * 16 and model.info["head_id"] == "open-v1"
     assert model.info["licences"]["head"] == "CC0-1.0"
-    untrained = train(recipe(tmp_path / "b", "trainer.max_steps=1", "optim.lr=1e-9"))
-    start = SkullStabilizer.from_pretrained(untrained).info["validation"]
+    untrained = ("trainer.max_steps=1", "optim.lr=1e-9")
+    nothing = train(recipe(tmp_path / "b", *untrained, "data.start=0"))
+    start = SkullStabilizer.from_pretrained(nothing).info["validation"]
     assert found["md"] < 0.9 * start["md"]
+    linear = train(recipe(tmp_path / "c", *untrained, "data.start=1024"))
+    assert SkullStabilizer.from_pretrained(linear).info["validation"]["md"] < 0.7 * start["md"]
 
     schedule = (
         "optim.schedule=constant",
@@ -62,7 +65,14 @@ def test_every_ablation_trains(tmp_path: Path) -> None:
 def test_wrong_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="image_every"):
         train(recipe(tmp_path, "trainer.image_every=5", "trainer.max_steps=1"))
-    for wrong in ("data.limit=3", "data.noise=[1.0]", "data.neck=[1.0]", "model.points=4", "model.widths=[]"):
+    for wrong in (
+        "data.limit=3",
+        "data.noise=[1.0]",
+        "data.neck=[1.0]",
+        "model.points=4",
+        "model.widths=[]",
+        "data.layouts=0",
+    ):
         with pytest.raises(RecipeError, match=wrong.split("=")[0].split(".")[1]):
             recipe(tmp_path, wrong)
     with pytest.raises(RecipeError, match=r"data\.augment"):

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facezoo.errors import FacezooError, InputError
+from facezoo.errors import InputError
 from facezoo.evaluation.stabilizer_baselines import baselines, stability_map
 from facezoo.evaluation.stabilizer_table import TEST_SEED
 from facezoo.heads import HeadModel
@@ -27,7 +27,14 @@ from facezoo.models.stabilizer import PairConfig, RigidTransform
 from facezoo.models.stabilizer.criterion import distances
 from facezoo.models.stabilizer.pairs import PairSampler
 from facezoo.models.stabilizer.people import KINDS
+from facezoo.settings import Setting, read_settings, run_module, whole
 
+_KEYS = {
+    "model": Setting("skull-stabilizer"),
+    "frames": Setting(64, whole(2)),
+    "seed": Setting(0, whole()),
+    "people": Setting(8, whole()),
+}
 _KEY = 10  # frames from one expression to the next
 _SWAY = (0.12, 0.02)  # radians and metres of the rigid motion
 _NECK = 0.5  # of the training's largest turns
@@ -121,32 +128,25 @@ def _errors(found: RigidTransform, truth: RigidTransform, points: Tensor, home: 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the module from the command line."""
-    if not arguments or "=" in arguments[0]:
-        print(__doc__)
-        return 2
-    given = dict(a.partition("=")[::2] for a in arguments[1:])
-    try:
-        for key in given:
-            if key not in ("model", "frames", "seed", "people"):
-                raise InputError(f"no setting {key!r}; known: model, frames, seed, people")
-        frames, seed, people = (
-            int(given.get(k, d)) for k, d in (("frames", "64"), ("seed", "0"), ("people", "8"))
-        )
-        model: Any = load(given.get("model", "skull-stabilizer"), device="cpu")
-        sampler = PairSampler(model.head, torch.arange(model.head.n_vertices), PairConfig(), TEST_SEED)
-        vertices, _ = perform(sampler, frames, seed)
-        array = vertices.numpy()
-        mesh = Mesh(vertices=array[0], faces=model.head.topology.faces)
-        names = tuple(f"frame{i:03d}" for i in range(frames))
-        write_sequence_npz(Path(arguments[0]) / "performance.npz", MeshSequence(names, array, mesh))
-        rows = measure_performance(model, people, frames, seed) if people else []
-    except (FacezooError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_module(__doc__, _run, arguments)
+
+
+def _run(arguments: list[str]) -> None:
+    if "=" in arguments[0]:
+        raise InputError("give the folder OUT first; --help shows the settings")
+    given = read_settings("stabilizer_performance", arguments[1:], _KEYS)
+    frames, seed = given["frames"], given["seed"]
+    model: Any = load(given["model"], device="cpu")
+    sampler = PairSampler(model.head, torch.arange(model.head.n_vertices), PairConfig(), TEST_SEED)
+    vertices, _ = perform(sampler, frames, seed)
+    array = vertices.numpy()
+    mesh = Mesh(vertices=array[0], faces=model.head.topology.faces)
+    names = tuple(f"frame{i:03d}" for i in range(frames))
+    write_sequence_npz(Path(arguments[0]) / "performance.npz", MeshSequence(names, array, mesh))
+    rows = measure_performance(model, given["people"], frames, seed) if given["people"] else []
     print("| method | md | mx | jitter |\n|---|---|---|---|")
     for row in rows:
         print(f"| {row['method']} | {row['md']:.3f} | {row['mx']:.3f} | {row['jitter']:.3f} |")
-    return 0
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from facezoo.models.stabilizer.net import UNIT
 from facezoo.models.stabilizer.rigid import RigidTransform
 
 
@@ -14,8 +15,9 @@ class AlignedPair(NamedTuple):
     """A pair in the template's place.
 
     Attributes:
-        target: (B, n, 3) metres.
-        source: (B, n, 3).
+        target: (B, n, 3) offsets of the aligned target from the template in :data:`~.net.UNIT`; in memory (B, 3, n), as
+            the network reads them.
+        source: (B, n, 3) of the aligned source.
         target_there: where the target's own frame went.
         source_there: where the source's own frame went.
     """
@@ -49,8 +51,8 @@ def align_pair(
     two is aligned to the template instead, so that source and target may change places without changing what the
     network sees: that makes T_st the inverse of T_ts.
 
-    The closed forms of :func:`facezoo.geometry.align`, with all sums over points taken once: this is most of the time
-    of a prediction. The SVDs are in float64.
+    The closed forms of :func:`facezoo.geometry.align`, with coordinates before points in memory: a rotation of (3, n)
+    takes a tenth of the time of one of (n, 3). The SVDs are in float64.
 
     Args:
         target: (B, n, 3).
@@ -60,29 +62,31 @@ def align_pair(
         procrustes: False only moves both centres to the template's.
         symmetric: see above.
     """
-    share = weights / weights.sum()
+    count, share = target.shape[0], weights / weights.sum()
     middle = share @ template
-    # Rows: the weights, and the weighted template about its middle.
-    table = torch.cat([share[None], (share[:, None] * (template - middle)).mT])
-    sums_t, sums_s = (table @ target).double(), (table @ source).double()
-    mean_t, mean_s = sums_t[:, 0], sums_s[:, 0]
+    shape = (template - middle).mT  # (3, n)
+    both = torch.cat([target.mT, source.mT])  # (2 B, 3, n)
+    mean = both @ share
+    both -= mean[..., None]
     if procrustes:
-        centred = (target - mean_t[:, None].to(target)) * share[:, None]
-        onto = _nearest_rotation((centred.mT @ (source - mean_s[:, None].to(source))).double())
-        cross = sums_t[:, 1:]  # (B, 3, 3) template by target
-        if symmetric:
-            cross = (cross + sums_s[:, 1:] @ onto.mT) / 2
-        place = _nearest_rotation(cross)
+        onto = _nearest_rotation(((both[:count] * share) @ both[count:].mT).double())
+        cross = ((share * shape) @ both.mT).double()  # (2 B, 3, 3) template by mesh
+        cross_t, cross_s = cross[:count], cross[count:]
+        place = _nearest_rotation(cross_t + cross_s @ onto.mT if symmetric else cross_t)
+        turn = torch.cat([place, place @ onto])
     else:
-        place = onto = torch.eye(3).to(mean_t).expand(len(target), 3, 3)
-    there = []
-    for R, mean in ((place, mean_t), (place @ onto, mean_s)):
-        there.append(RigidTransform(R, middle.double() - (R @ mean[..., None])[..., 0]))
-    return AlignedPair(there[0].apply(target), there[1].apply(source), there[0], there[1])
+        turn = torch.eye(3).to(mean).double().expand(2 * count, 3, 3)
+    there = RigidTransform(turn, middle.double() - (turn @ mean.double()[..., None])[..., 0])
+    offsets = torch.baddbmm(shape, turn.to(both), both, beta=-1 / UNIT, alpha=1 / UNIT).mT
+    return AlignedPair(offsets[:count], offsets[count:], there[:count], there[count:])
 
 
 def _nearest_rotation(cross: Tensor) -> Tensor:
-    """Return the rotations R (B, 3, 3) that maximise tr(Rᵀ cross) (Kabsch 1976)."""
+    """Return the rotations R (B, 3, 3) that maximise tr(Rᵀ cross) (Kabsch 1976).
+
+    The third singular vectors follow from the first two, as both bases are to be right-handed: no determinant needed.
+    """
     u, _, vh = torch.linalg.svd(cross)
-    u = torch.cat([u[..., :2], u[..., 2:] * torch.linalg.det(u @ vh).sign()[..., None, None]], -1)
+    u[..., 2] = torch.linalg.cross(u[..., 0], u[..., 1])
+    vh[..., 2, :] = torch.linalg.cross(vh[..., 0, :], vh[..., 1, :])
     return u @ vh

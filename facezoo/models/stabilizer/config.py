@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from facezoo.errors import RecipeError, unknown_name
+from facezoo.checks import check_least, check_lengths, check_names
+from facezoo.errors import RecipeError
 
 EXTRACTORS = ("mlp", "spiral")
 REGIONS = ("full_head", "face", "upper_face", "all")
@@ -33,27 +34,21 @@ class StabilizerConfig:
 
     name: str = "stabilizer"
     head: str = "open-v1"
-    points: int = 480
+    points: int = 720
     patch: int = 4
     region: str = "full_head"
     procrustes: bool = True
     extractor: str = "mlp"
-    linear: int = 64
-    widths: list[int] = field(default_factory=lambda: [256, 192])
-    hidden: list[int] = field(default_factory=lambda: [192, 96])
+    linear: int = 32
+    widths: list[int] = field(default_factory=lambda: [96, 64])
+    hidden: list[int] = field(default_factory=lambda: [64, 32])
     spiral_channels: list[int] = field(default_factory=lambda: [16, 16])
     spiral_length: int = 9
     symmetric: bool = True
 
     def __post_init__(self) -> None:
-        if self.extractor not in EXTRACTORS:
-            raise unknown_name("model.extractor", self.extractor, EXTRACTORS)
-        if self.region not in REGIONS:
-            raise unknown_name("model.region", self.region, REGIONS)
-        if self.points < 16:
-            raise RecipeError(f"model.points={self.points}; expected at least 16")
-        if self.patch < 1:
-            raise RecipeError(f"model.patch={self.patch}; expected at least 1")
+        check_names("model", self, extractor=EXTRACTORS, region=REGIONS)
+        check_least("model", self, points=16, patch=1)
         if not self.widths or not self.hidden:
             raise RecipeError("model.widths and model.hidden need at least one entry each")
 
@@ -73,8 +68,7 @@ class StabilizerLossConfig:
     angle: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.name != "distance":
-            raise unknown_name("loss.name", self.name, ("distance",))
+        check_names("loss", self, name=("distance",))
 
     def adjust(self, model: StabilizerConfig) -> None:
         """Change nothing: no part of the model depends on the loss."""
@@ -89,11 +83,13 @@ class PairConfig:
         batch_size: pairs a step.
         limit: distinct pairs; 0 makes new ones in every step.
         validation: held-out pairs, of people who are in no training batch.
+        start: pairs that the linear part is fitted to before the first step; 0 leaves it out.
         pool: expressions drawn from the head's own statistics, which the samplers combine.
         usual, asymmetric, sparse, extreme: shares of the kinds of expressions.
         neck: largest turns of the neck about x, y and z, degrees.
         noise: root mean square of the smooth noise at each width, mm.
         widths: widths of the smooth noise, mm.
+        layouts: layouts of the smooth noise, of which every mesh batch has one; tests have one that no training has.
         white: root mean square of the noise of single vertices, mm.
         hair: factor of the noise on scalp and cranium, which hair hides from scanners; ears get half as much more.
         drift: standard deviation of the scale.
@@ -104,6 +100,7 @@ class PairConfig:
     batch_size: int = 256
     limit: int = 0
     validation: int = 1024
+    start: int = 40960
     pool: int = 2048
     usual: float = 0.45
     asymmetric: float = 0.25
@@ -112,6 +109,7 @@ class PairConfig:
     neck: list[float] = field(default_factory=lambda: [20.0, 30.0, 15.0])
     noise: list[float] = field(default_factory=lambda: [0.3, 0.3, 0.2])
     widths: list[float] = field(default_factory=lambda: [50.0, 25.0, 12.0])
+    layouts: int = 1
     white: float = 0.1
     hair: float = 3.0
     drift: float = 0.003
@@ -119,19 +117,13 @@ class PairConfig:
     swap: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.source != "pairs":
-            raise unknown_name("data.source", self.source, ("pairs",))
-        for name, least in (("batch_size", 1), ("limit", 0), ("validation", 1), ("pool", 2)):
-            if getattr(self, name) < least:
-                raise RecipeError(f"data.{name}={getattr(self, name)}; expected at least {least}")
+        check_names("data", self, source=("pairs",))
+        check_least("data", self, batch_size=1, limit=0, validation=1, start=0, layouts=1, pool=2)
         if self.limit and self.limit < self.batch_size:
             raise RecipeError(
                 f"data.limit={self.limit} is less than one batch of data.batch_size={self.batch_size}"
             )
-        if len(self.noise) != len(self.widths):
-            raise RecipeError(
-                f"data.noise={self.noise} and data.widths={self.widths} need one entry a scale each"
-            )
+        check_lengths("data", self, "scale", "noise", "widths")
         if len(self.neck) != 3:
             raise RecipeError(f"data.neck={self.neck}; expected three angles in degrees")
         if min(self.shares) < 0 or sum(self.shares) <= 0:

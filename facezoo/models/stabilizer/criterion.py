@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from facezoo.models.stabilizer.config import StabilizerLossConfig
-from facezoo.models.stabilizer.data import AlignedBatch
 from facezoo.models.stabilizer.net import StabilizerOutput
+from facezoo.models.stabilizer.pairs import AlignedBatch
 from facezoo.models.stabilizer.rigid import RigidTransform
 
 _EVERY = 4  # points: neighbours move alike

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,23 +13,10 @@ from facezoo.errors import InputError, RecipeError
 from facezoo.heads import HeadModel
 from facezoo.models.stabilizer.align import align_pair
 from facezoo.models.stabilizer.config import PairConfig, StabilizerConfig
-from facezoo.models.stabilizer.net import UNIT
-from facezoo.models.stabilizer.pairs import HELD_OUT, PairSampler
+from facezoo.models.stabilizer.pairs import HELD_OUT, AlignedBatch, PairSampler
+from facezoo.models.stabilizer.ridge import fit_ridge
 
-
-class AlignedBatch(NamedTuple):
-    """What the network sees of pairs, and what it should say.
-
-    Attributes:
-        target: (B, n, 3) offsets of the aligned target from the template in :data:`~.net.UNIT`.
-        source: (B, n, 3) of the aligned source.
-        R, t: true motion of the aligned source, (B, 3, 3) and (B, 3) metres.
-    """
-
-    target: Tensor
-    source: Tensor
-    R: Tensor
-    t: Tensor
+_START = 1 << 39  # steps that the linear part is fitted to
 
 
 class PairMaker(nn.Module):
@@ -61,12 +48,7 @@ class PairMaker(nn.Module):
                 symmetric=config.symmetric,
             )
             truth = found.forth(pairs.truth.to(torch.float64))
-            return AlignedBatch(
-                (found.target - self.template) / UNIT,
-                (found.source - self.template) / UNIT,
-                truth.R.float(),
-                truth.t.float(),
-            )
+            return AlignedBatch(found.target, found.source, truth.R.float(), truth.t.float())
 
 
 class _Steps(IterableDataset[dict[str, Tensor]]):
@@ -118,6 +100,12 @@ class PairData:
                 f"data.validation={self.config.validation} leaves some of {world} processes without; raise it"
             )
         return DataLoader([_numbered(HELD_OUT + rank, share)], batch_size=None)  # type: ignore[arg-type]
+
+    def start(self, model: Any, maker: PairMaker) -> None:
+        """Fit the linear part of an untrained model to ``data.start`` pairs."""
+        size = self.config.batch_size
+        batches = (maker(_numbered(_START + i, size)) for i in range(self.config.start // size))
+        model.net.ridge.copy_(fit_ridge(batches, model.middle, model.net.ridge))
 
 
 def check_pictures(every: int) -> None:

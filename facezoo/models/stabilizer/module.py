@@ -16,9 +16,9 @@ from facezoo.models.signature import NUMBER, Input, Signature
 from facezoo.models.stabilizer.align import align_pair
 from facezoo.models.stabilizer.config import PairConfig, StabilizerConfig, StabilizerLossConfig
 from facezoo.models.stabilizer.criterion import PairCriterion, distances
-from facezoo.models.stabilizer.data import AlignedBatch, PairData, PairMaker, check_pictures
+from facezoo.models.stabilizer.data import PairData, PairMaker, check_pictures
 from facezoo.models.stabilizer.net import UNIT, StabilizerNet, StabilizerOutput
-from facezoo.models.stabilizer.pairs import PairSampler
+from facezoo.models.stabilizer.pairs import AlignedBatch, PairSampler
 from facezoo.models.stabilizer.regions import choose_mesh, choose_patches, choose_points, regions, trust
 from facezoo.models.stabilizer.rigid import RigidTransform
 
@@ -34,6 +34,7 @@ class StabilizerModel(ZooModel):
     Attributes:
         ids: (n,) vertices around which the points lie that the network sees.
         patches: (n, k) the vertices whose mean each point is.
+        columns: (3, k, n) where their coordinates lie in a mesh of 3 V numbers.
         template: (n, 3) where the points lie in the mean head, metres.
         trust: (n,) their weights in the alignment.
         middle: (3,) the point that motions turn about.
@@ -47,6 +48,7 @@ class StabilizerModel(ZooModel):
     config: StabilizerConfig
     ids: Tensor
     patches: Tensor
+    columns: Tensor
     template: Tensor
     trust: Tensor
     middle: Tensor
@@ -95,9 +97,9 @@ class StabilizerModel(ZooModel):
         return self.net(target, source)
 
     def points(self, vertices: Tensor) -> Tensor:
-        """Return the points (..., n, 3) that the network sees of whole meshes (..., V, 3)."""
-        near = vertices.index_select(-2, self.patches.flatten().to(vertices.device))
-        return near.unflatten(-2, self.patches.shape).mean(-2).to(self.template)
+        """Return the points (..., n, 3) that the network sees of whole meshes (..., V, 3); in memory (..., 3, n)."""
+        near = vertices.flatten(-2).index_select(-1, self.columns.flatten().to(vertices.device))
+        return near.unflatten(-1, self.columns.shape).mean(-2).to(self.template).mT
 
     @torch.no_grad()
     def between(self, source: Tensor, target: Tensor) -> RigidTransform:
@@ -116,7 +118,7 @@ class StabilizerModel(ZooModel):
             procrustes=config.procrustes,
             symmetric=config.symmetric,
         )
-        output = self(_offsets(pair.target, self.template), _offsets(pair.source, self.template))
+        output = self(pair.target, pair.source)
         return pair.back(output.motion(self.middle, config.symmetric).to(torch.float64)).to(source.dtype)
 
     # -- training ----------------------------------------------------------------------------------------------------
@@ -164,6 +166,8 @@ def _tables(head: HeadModel, ids: Tensor, config: StabilizerConfig) -> dict[str,
     template, weights = head.v_template[patches].mean(1), trust(head)[ids]
     return {
         "patches": patches,
+        # Coordinates first, as the alignment and the network read them: three times as fast as rows of three.
+        "columns": 3 * patches.mT + torch.arange(3)[:, None, None],
         "template": template,
         "trust": weights,
         "middle": (weights[:, None] * template).sum(0) / weights.sum(),
@@ -180,7 +184,3 @@ def _take_points(model: nn.Module, *_: Any) -> None:
         )
     for name, value in _tables(model.head, ids, model.config).items():
         setattr(model, name, value.to(model.ids.device))
-
-
-def _offsets(points: Tensor, template: Tensor) -> Tensor:
-    return (points - template) / UNIT

@@ -16,6 +16,7 @@ from facezoo.models.stabilizer.rigid import RigidTransform
 
 UNIT = 0.01  # metres: what network inputs and translations are counted in
 _TURN = 0.1  # radians: what the rows of a rotation are counted in
+_STILL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # two rows of the identity
 
 
 class StabilizerOutput(NamedTuple):
@@ -40,7 +41,8 @@ class StabilizerOutput(NamedTuple):
         """
         forth = RigidTransform(self.R, self.t)
         if symmetric:
-            forth = forth.between(RigidTransform(self.back_R, self.back_t).inverse())
+            # Half way to the inverse of the motion back.
+            forth = forth @ (RigidTransform(self.back_R, self.back_t) @ forth).half().inverse()
         middle = middle.to(forth.t)
         return RigidTransform(forth.R, forth.t + middle - forth.R @ middle)
 
@@ -78,17 +80,30 @@ class Features(nn.Module):
         self.layers = _stack(size, config.widths)
         self.size = config.linear + config.widths[-1]
 
-    def forward(self, points: Tensor) -> Tensor:
-        """Map points (B, n, 3), offsets from the template in :data:`UNIT`, to features (B, size)."""
-        x = points
-        for convolution in self.convolutions:
-            x = F.elu(convolution(x, self.spirals))
-        deep = self.layers(x.flatten(1))
-        return deep if self.linear is None else torch.cat([self.linear(points.flatten(1)), deep], 1)
+    def forward(self, flat: Tensor) -> Tensor:
+        """Map coordinates (B, 3 n), offsets from the template in :data:`UNIT`, all x first, to features (B, size)."""
+        x = flat
+        if self.convolutions:
+            x = flat.unflatten(1, (3, -1)).mT
+            for convolution in self.convolutions:
+                x = F.elu(convolution(x, self.spirals))
+            x = x.flatten(1)
+        deep = self.layers(x)
+        return deep if self.linear is None else torch.cat([self.linear(flat), deep], 1)
 
 
 class StabilizerNet(nn.Module):
-    """Features of both meshes, then rotation (6D) and translation; the identity before training."""
+    """Features of both meshes, then rotation (6D) and translation, added to a linear estimate from their difference.
+
+    The identity before training. The linear estimate is fixed: :mod:`~facezoo.models.stabilizer.ridge` finds it in
+    closed form before the first step, and the network learns what is left.
+
+    Attributes:
+        ridge: (9, 3 n) from differences of coordinates to poses.
+    """
+
+    ridge: Tensor
+    still: Tensor
 
     def __init__(self, config: StabilizerConfig) -> None:
         super().__init__()
@@ -100,6 +115,8 @@ class StabilizerNet(nn.Module):
         for layer in (self.pose, self.direct):
             nn.init.zeros_(layer.weight)
         nn.init.zeros_(self.pose.bias)
+        self.register_buffer("ridge", torch.zeros(9, 3 * config.points))
+        self.register_buffer("still", torch.tensor(_STILL), persistent=False)
 
     def forward(self, target: Tensor, source: Tensor) -> StabilizerOutput:
         """Estimate the motions from source to target and back.
@@ -109,13 +126,21 @@ class StabilizerNet(nn.Module):
             source: (B, n, 3).
         """
         count = target.shape[0]  # len() would fix the batch size of an exported graph
-        features = self.features(torch.cat([target, source]))
-        z_t, z_s = features[:count], features[count:]
-        both = torch.cat([torch.cat([z_t, z_s], 1), torch.cat([z_s, z_t], 1)])
-        pose = self.pose(self.hidden(both)) + self.direct(both)
-        rows = _TURN * pose[:, :6] + pose.new_tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+        flat = torch.cat([target.mT, source.mT]).flatten(1)
+        # A mesh's features and linear part, and the other mesh's.
+        mine = torch.cat([self.features(flat), F.linear(flat, self.ridge)], 1)
+        other = torch.cat([mine[count:], mine[:count]])
+        both = torch.cat([mine[:, :-9], other[:, :-9]], 1)
+        pose = self.pose(self.hidden(both)) + self.direct(both) + (mine - other)[:, -9:]
+        rows = _TURN * pose[:, :6] + self.still
         R, t = matrix_from_6d(rows), UNIT * pose[:, 6:]
         return StabilizerOutput(R[:count], t[:count], R[count:], t[count:])
+
+
+def encode(motion: RigidTransform, middle: Tensor) -> Tensor:
+    """Return the poses (B, 9), as the last layer gives them, of motions that turn about ``middle`` (3,)."""
+    turn = (motion.R[:, :2].flatten(1) - motion.R.new_tensor(_STILL)) / _TURN
+    return torch.cat([turn, (motion.t - middle + motion.R @ middle) / UNIT], 1)
 
 
 def _stack(size: int, widths: Sequence[int]) -> nn.Sequential:

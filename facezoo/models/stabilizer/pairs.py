@@ -41,6 +41,21 @@ class PairBatch(NamedTuple):
     kinds: Tensor
 
 
+class AlignedBatch(NamedTuple):
+    """What the network sees of pairs, and what it should say.
+
+    Attributes:
+        target: (B, n, 3) offsets of the aligned target from the template in :data:`~.net.UNIT`.
+        source: (B, n, 3) of the aligned source.
+        R, t: true motion of the aligned source, (B, 3, 3) and (B, 3) metres.
+    """
+
+    target: Tensor
+    source: Tensor
+    R: Tensor
+    t: Tensor
+
+
 class PairSampler(nn.Module):
     """Pairs by step number: step s of a seed is the same on every run, and no step below 2^40 is ever a test's.
 

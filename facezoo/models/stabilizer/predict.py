@@ -52,7 +52,7 @@ class SkullStabilizer(StabilizerModel):
         points = [self._points(mesh) for mesh in (source, target)]
         single = points[0].dim() == 2 and points[1].dim() == 2
         a, b = torch.broadcast_tensors(*(p[None] if p.dim() == 2 else p for p in points))
-        found = self.between(a.contiguous(), b.contiguous()).to("cpu")
+        found = self.between(a, b).to("cpu")
         return found[0] if single else found
 
     def stabilize(

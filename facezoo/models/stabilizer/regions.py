@@ -195,10 +195,10 @@ def choose_mesh(head: HeadModel, region: str, count: int) -> tuple[Tensor, NDArr
     return torch.from_numpy(found.kept), found.faces
 
 
-def spread(points: NDArray) -> Iterator[int]:
-    """Order points by farthest-point sampling: each next one is the farthest from all before it."""
+def spread(points: NDArray, start: int | None = None) -> Iterator[int]:
+    """Order points by farthest-point sampling, from one of them or the highest: the next is the farthest from all."""
     x, y, z = (np.ascontiguousarray(axis) for axis in points.T)
-    chosen = int(y.argmax())
+    chosen = int(y.argmax()) if start is None else start
     nearest = np.full(len(points), np.inf)
     for _ in range(len(points)):
         yield chosen

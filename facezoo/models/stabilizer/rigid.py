@@ -86,13 +86,19 @@ class RigidTransform:
         """Convert both parts to a type, or move them to a device."""
         return RigidTransform(self.R.to(where), self.t.to(where))
 
-    def between(self, other: RigidTransform, share: float = 0.5) -> RigidTransform:
-        """Go a share of the way to another transform, along the geodesic of the group.
+    def half(self) -> RigidTransform:
+        """Return the square root, for angles below π: done twice, it is the whole transform.
 
-        The midpoint of the inverses is the inverse of the midpoint.
+        Closed forms: Rodrigues' formula for half the angle, and t½ = (I + R½)⁻¹ t.
         """
-        step = (self.inverse() @ other).log()
-        return self @ RigidTransform.exp(share * step)
+        odd, even = self.R - self.R.mT, self.R + self.R.mT
+        trace = even.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None] / 2
+        c = (1 + trace).sqrt() / 2  # cosine of half the angle
+        more = 4 * (1 + c)
+        R = odd / (4 * c) + even / more
+        R.diagonal(dim1=-2, dim2=-1).add_(((2 + 4 * c) / more)[..., 0])
+        t = self.t - ((odd @ self.t[..., None]) / (c * more))[..., 0]
+        return RigidTransform(R, t / 2)
 
     @property
     def matrix(self) -> Tensor:

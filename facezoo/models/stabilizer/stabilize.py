@@ -124,17 +124,13 @@ def _at(transforms: RigidTransform, index: int) -> RigidTransform:
 
 
 def _between(model: StabilizerModel, sources: Tensor, target: Tensor) -> RigidTransform:
-    parts = [
-        model.between(p, target[None].expand(len(p), -1, -1).contiguous()) for p in sources.split(_BATCH)
-    ]
+    parts = [model.between(p, target[None].expand(len(p), -1, -1)) for p in sources.split(_BATCH)]
     return RigidTransform(torch.cat([p.R for p in parts]), torch.cat([p.t for p in parts]))
 
 
 def _to_first(model: StabilizerModel, points: Tensor) -> Tensor:
     """Return the frames (N, n, 3) as Procrustes lays them onto the first one."""
-    pair = align_pair(
-        points[:1].expand_as(points).contiguous(), points, model.template, model.trust, symmetric=False
-    )
+    pair = align_pair(points[:1].expand_as(points), points, model.template, model.trust, symmetric=False)
     return pair.source
 
 
