@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import json
+import signal
 import struct
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tracking_fakes import SIZE, Actor, ScriptedModel, WholeFrame, actor, frame
+from tracking_fakes import SIZE, Actor, ScriptedModel, WholeFrame, actor, frame, one_thread
 
+import facezoo
 from facezoo.cli import main
-from facezoo.data.images import LoadedImage
-from facezoo.data.video import PictureFrames, open_frames
+from facezoo.data.video import Frame, PictureFrames, open_frames
 from facezoo.errors import ImageError, InputError
 from facezoo.geometry import axis_angle_to_matrix, geodesic_angle
 from facezoo.tracking import SolveOptions, Track, track
-from facezoo.tracking.export import alignment_arrays, fit_arrays, quaternions, write_overlays
+from facezoo.tracking.export import alignment_arrays, fit_arrays, quaternions
+from facezoo.tracking.observe import Observations, observe
+from facezoo.tracking.overlays import write_overlays
+from facezoo.tracking.people import Follower
 
+__all__ = ["one_thread"]
+FLOWFACE = {
+    "widths": [8, 8, 8, 8], "depths": [1, 1, 1, 1], "fusion": 8, "features": 8, "uv_size": 16, "uv_factor": 4,
+    "uv_levels": 2, "levels": 2, "radius": 2, "hidden": 8, "motion": 8, "iterations": 2, "crop_size": 64,
+}  # fmt: skip
 FAST = SolveOptions(subset=101, focal="fixed")
 
 
@@ -51,28 +63,60 @@ def truth(someone: Actor) -> torch.Tensor:
     return camera.project(model.head(someone.params).vertices)
 
 
+def look(actors: list[Actor], frames: list[np.ndarray], **options: int) -> list[Observations]:
+    """Follow without fitting anything."""
+    options = {"most": 4, "search_every": 15, "patience": 15, **options}
+    follower = Follower(ScriptedModel(actors), WholeFrame(), **options)  # type: ignore[arg-type]
+    return observe(follower, PictureFrames(frames, "frames"), None, {})[0]
+
+
+def who_is_it(seen: Observations, actors: list[Actor]) -> set[int]:
+    """Return whose landmarks a track holds."""
+    truth = [points for points, _ in ScriptedModel(actors).truth]
+    error = [np.abs(seen.points - points.numpy()[seen.frames]).mean((1, 2)) for points in truth]
+    return set(np.argmin(error, axis=0).tolist())
+
+
 def test_people_keep_their_numbers_and_a_cut_begins_anew() -> None:
     late = [i >= 4 for i in range(14)]
     actors = [actor(14, 0, x=-0.12), actor(14, 1, x=0.12, there=late)]
-    got = follow(
-        actors,
-        [frame(i, scene=i // 8) for i in range(14)],
-        search_every=2,
-        solve=SolveOptions(subset=101, motion=None),
-    )
-    spans = sorted((int(p.frames[0]), int(p.frames[-1]), float(p.t[:, 0].mean()) > 0) for p in got)
-    assert spans == [(0, 7, False), (4, 7, True), (8, 13, False), (8, 13, True)]
+    got = look(actors, [frame(i, scene=i // 8) for i in range(14)], search_every=2)
+    spans = sorted((int(p.frames[0]), int(p.frames[-1]), *who_is_it(p, actors)) for p in got)
+    assert spans == [(0, 7, 0), (4, 7, 1), (8, 13, 0), (8, 13, 1)]
     assert {p.number for p in got} == {0, 1, 2, 3}
-    only = follow(actors, [frame(i) for i in range(14)], people=1, search_every=2)
+    assert [sorted(set(p.segment.tolist())) for p in got] == [[0], [0], [1], [1]]
+    only = look(actors, [frame(i) for i in range(14)], most=1, search_every=2)
     assert len(only) == 1 and len(only[0]) == 14
 
 
-def test_a_lost_face_is_not_waited_for_longer_than_patience() -> None:
+@pytest.mark.parametrize("speed", [0.006, 0.01])
+def test_people_who_cross_keep_their_numbers(speed: float) -> None:
+    """Two people walk past each other; the one from the left is nearer and hides the other."""
+    people = [actor(44, 0), actor(44, 1)]
+    way = speed * (torch.arange(44) - 21.5)
+    for someone, sign, depth in zip(people, (1.0, -1.0), (0.7, 0.9), strict=True):
+        someone.t[:, 0], someone.t[:, 2] = sign * way, depth
+    hidden = sum(len(ScriptedModel(people).visible(i)) == 1 for i in range(44))
+    assert hidden >= 4
+    got = look(people, [frame(i) for i in range(44)], patience=30)
+    assert sorted(len(p) for p in got) == [44 - hidden, 44]
+    assert [who_is_it(p, people) for p in got] in ([{0}, {1}], [{1}, {0}])
+
+
+def test_who_leaves_and_comes_back_keeps_the_number_for_as_long_as_patience() -> None:
+    n = 30
+    someone, stays = actor(n, x=0.1, there=[i < 8 or i >= 18 for i in range(n)]), actor(n, 1, x=-0.2)
+    someone.t[:, 0] += 0.15 * torch.sin(torch.linspace(0, torch.pi, n))  # out at the right, and in again
+    frames = [frame(i) for i in range(n)]
+    assert sorted(len(p) for p in look([someone, stays], frames, search_every=3)) == [20, n]
+    short = look([someone, stays], frames, search_every=3, patience=4)
+    assert sorted(len(p) for p in short) == [8, 12, n]  # after that it is somebody new
+
+
+def test_tracks_shorter_than_asked_for_are_dropped() -> None:
     there = [not 3 <= i < 9 for i in range(14)]
-    frames = [frame(i) for i in range(14)]
-    assert len(follow([actor(14, there=there)], frames, patience=2)) == 2
-    assert len(follow([actor(14, there=there)], frames, patience=8)) == 1
-    assert len(follow([actor(14, there=there)], frames, patience=2, shortest=4)) == 1
+    got = follow([actor(14, there=there)], [frame(i) for i in range(14)], patience=2, shortest=4)
+    assert [p.frames.tolist() for p in got] == [[9, 10, 11, 12, 13]]
 
 
 class Interrupted(PictureFrames):
@@ -81,21 +125,23 @@ class Interrupted(PictureFrames):
     dies = 10**9
     started: int = -1
 
-    def frames(self, start: int = 0) -> Iterator[LoadedImage]:
+    def frames(self, start: int = 0) -> Iterator[Frame]:
         self.started = start
-        for number, image in enumerate(super().frames(start), start):
-            if number == self.dies:
+        for got in super().frames(start):
+            if got.number == self.dies:
                 raise KeyboardInterrupt
-            yield image
+            yield got
 
 
+@pytest.mark.parametrize("mode", ["offline", "online"])
 def test_a_killed_tracking_goes_on_and_gives_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     monkeypatch.setattr("facezoo.tracking.observe.PART", 8)
     actors = [actor(28, 0, x=-0.12, there=[i % 11 != 5 for i in range(28)]), actor(28, 1, x=0.12)]
     pictures = [frame(i, scene=i // 20) for i in range(28)]
-    options = {"solve": SolveOptions(subset=101, focal="fixed", motion=None), "search_every": 5}
+    solve = SolveOptions(mode=mode, subset=101, focal="fixed", motion=None, window=2, steps=1)
+    options = {"solve": solve, "search_every": 5}
     whole = follow(actors, Interrupted(pictures, "video", 30.0), out=tmp_path / "whole", **options)
     dying = Interrupted(pictures, "video", 30.0)
     dying.dies = 21
@@ -110,6 +156,9 @@ def test_a_killed_tracking_goes_on_and_gives_the_same(
         np.testing.assert_array_equal(mine.observations.points, theirs.observations.points)
         np.testing.assert_array_equal(mine.segment, theirs.segment)
         assert torch.equal(mine.R, theirs.R) and torch.equal(mine.params.expression, theirs.params.expression)
+        assert torch.equal(mine.vertices(), theirs.vertices()) and torch.equal(mine.K, theirs.K)
+    if mode == "online":
+        return
     third = Interrupted(pictures, "video", 30.0)
     follow(actors, third, out=tmp_path / "cut", **options)
     assert third.started == -1  # nothing is read again
@@ -228,6 +277,24 @@ def test_glb_plays_the_motion(tracked: Track, tmp_path: Path) -> None:
     )  # the jaw's arc is a line
 
 
+def test_usda_plays_the_motion(tracked: Track, tmp_path: Path) -> None:
+    usd = pytest.importorskip("pxr.Usd", reason="usd-core is not installed")
+    from pxr import Gf, UsdGeom, UsdSkel
+
+    person = tracked[0]
+    stage = usd.Stage.Open(str(person.save(tmp_path / "p.usda")))
+    root = stage.GetDefaultPrim()
+    assert UsdSkel.BakeSkinning(UsdSkel.Root(root), Gf.Interval(0, 5)) and stage.GetTimeCodesPerSecond() == 30
+    body = UsdGeom.Mesh(stage.GetPrimAtPath(root.GetPath().AppendChild("mesh")))
+    for row in (0, 4):
+        points = np.array(body.GetPointsAttr().Get(row))
+        place = np.array(UsdGeom.XformCache(row).GetLocalToWorldTransform(body.GetPrim()))
+        played = points @ place[:3, :3] + place[3, :3]
+        wanted = person.cameras[row].to_camera(person.vertices()[row]).numpy() * [1, -1, -1]
+        # as in the GLB, the jaw's arc is a line
+        assert np.abs(played - wanted).mean() < 3e-4 and np.abs(played - wanted).max() < 4e-3
+
+
 def test_quaternions_do_not_flip_sides() -> None:
     turn = torch.linspace(0, 7, 40, dtype=torch.float64)[:, None] * torch.tensor(
         [0.0, 1.0, 0.2], dtype=torch.float64
@@ -289,3 +356,85 @@ def test_command_tracks_a_photo_that_moves(tmp_path: Path) -> None:
         speed = np.diff(fit["tra"][:, 0] / -fit["tra"][:, 2] * fit["fx"].item())
     assert np.all(np.abs(speed + 3) < 1.5)  # pixels a frame to the left
     assert (out / "overlay/000003.png").is_file() and (out / "person0.glb").stat().st_size > 1e5
+
+
+# -- the command, killed ----------------------------------------
+
+
+def run(*words: object) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "facezoo", "track", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty small frames of the demo photo that pans."""
+    from PIL import Image
+    from skimage.data import astronaut
+
+    folder = tmp_path_factory.mktemp("frames")
+    photo = Image.fromarray(astronaut()[:300, 100:400])
+    for i in range(60):
+        x = 8 + 8 * np.sin(0.2 * i)
+        photo.resize((160, 160), box=(x, 8, x + 280, 288)).save(folder / f"{i:03d}.png")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [[], ["--online"]], ids=["offline", "online"])
+def test_a_command_killed_in_the_middle_gives_the_same_files(
+    footage: Path, tmp_path: Path, mode: list[str]
+) -> None:
+    options = ["--device", "cpu", "--overlay", "none", "--detector", "whole", *mode]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert run(footage, "-o", whole, *options).wait() == 0
+    process = run(footage, "-o", cut, *options)
+    while process.poll() is None and not (cut / ".track/part-00000.npz").exists():
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL  # between frame 50 and 60
+    assert not (cut / "person0.npz").exists()
+    again = run(footage, "-o", cut, *options)
+    said = again.communicate()[1].decode()
+    assert again.returncode == 0 and "reading frames" in said
+    files = sorted(p.name for p in whole.iterdir() if p.is_file())
+    assert files == ["person0.alignment.npz", "person0.glb", "person0.npz", "person0.usda", "track.json"]
+    for name in files:
+        assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_flowface_is_tracked_by_all_its_vertices(tmp_path: Path) -> None:
+    """An untrained one that sees the mean face wherever it looks, from its folder like a trained one."""
+    from facezoo.models.flowface.config import FlowFaceConfig
+    from facezoo.models.flowface.predict import FlowFace
+
+    torch.manual_seed(0)
+    made = FlowFace.for_training(FlowFaceConfig(**FLOWFACE))
+    assert isinstance(made, FlowFace)
+    head = made.head.v_template
+    nose = made.head.landmarks(head[None], "ibug68")[0, 30]
+    made.net.guess.mean.copy_(
+        (head - nose) / 0.25 * torch.tensor([1.0, -1.0, -1.0])
+    )  # crop sides, depth from us
+    made.save_pretrained(tmp_path)
+    pictures = [np.full((120, 160, 3), 90 + i, np.uint8) for i in range(3)]
+    got = facezoo.load(str(tmp_path), device="cpu").track(
+        pictures,
+        detector="whole",
+        shortest=1,
+        people=1,
+        solve=SolveOptions(mode="online", focal="fixed", steps=1),
+    )
+    assert got.frames == 3 and len(got) == 1
+    person = got[0]
+    assert person.seen.all() and person.observations.points.shape == (3, 5023, 2)
+    assert len(person.vertex_ids) == 5023 and alignment_arrays(person)["vertex_coords"].shape == (
+        1,
+        3,
+        5023,
+        2,
+    )
+    assert np.isfinite(alignment_arrays(person)["vertex_coords"]).all()  # every vertex, seen or not
+    around = person.cameras.project(person.vertices())
+    width = float(np.ptp(person.observations.points[0, :, 0]))
+    assert float((around - torch.from_numpy(person.observations.points)).norm(dim=2).mean()) < 0.05 * width

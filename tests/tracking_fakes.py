@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -18,6 +20,15 @@ from facezoo.models.predict import FaceModel
 from facezoo.types import Face, Prediction
 
 SIZE = (240, 320)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Sums of other lengths are shared among threads otherwise, and rounded otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @dataclass
@@ -69,7 +80,7 @@ class ScriptedModel(FaceModel):
         self.head, self.noise, self.read = load_head(), noise, 0
         ids = self.head.topology.subset(points)
         k = Camera.default_K(*SIZE)
-        self.truth, self.there = [], [a.there for a in actors]
+        self.truth, self.there, self.depth = [], [a.there for a in actors], [a.t[:, 2] for a in actors]
         for a in actors:
             vertices = self.head(a.params).vertices
             camera = Camera(k.expand(len(a.t), 3, 3), a.R, a.t, SIZE)
@@ -91,15 +102,27 @@ class ScriptedModel(FaceModel):
     def predict(self, source: Any, *, boxes: Any = None, **options: Any) -> Prediction:  # type: ignore[override]
         number = int(source.pixels[0, 0, 0]) * 256 + int(source.pixels[0, 0, 1])
         self.read += boxes is None
-        known = [self.face(who, number) for who in range(len(self.truth)) if self.there[who][number]]
+        known = self.visible(number)
         if boxes is None:
             return Prediction(known, source.pixels)
         faces = []
         for box in boxes:
             box = torch.tensor(box)
-            close = [f for f in known if float(overlaps(f.box[None], box[None])[0]) > 0.2]
-            faces.append(close[0] if close else self.nothing(box))
+            share = [float(overlaps(f.box[None], box[None])[0]) for f in known]
+            best = max(range(len(known)), key=share.__getitem__, default=-1)
+            faces.append(known[best] if best >= 0 and share[best] > 0.2 else self.nothing(box))
         return Prediction(faces, source.pixels)
+
+    def visible(self, number: int) -> list[Face]:
+        """Return the faces that nobody nearer hides."""
+        there = [who for who in range(len(self.truth)) if self.there[who][number]]
+        nearest_first = sorted(there, key=lambda who: float(self.depth[who][number]))
+        seen: list[Face] = []
+        for who in nearest_first:
+            face = self.face(who, number)
+            if not any(float(overlaps(face.box[None], f.box[None])[0]) > 0.25 for f in seen):
+                seen.append(face)
+        return seen
 
     def face(self, who: int, number: int) -> Face:
         points, landmarks = (part[number] for part in self.truth[who])

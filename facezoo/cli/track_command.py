@@ -1,17 +1,25 @@
-"""``facezoo track``: a video or a folder of frames in; one head a person with its motion out."""
+"""``facezoo track``: a video, a webcam or a folder of frames in; one head a person with its motion out."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from facezoo.errors import InputError
 from facezoo.mesh.io.atomic import write_bytes
 
+if TYPE_CHECKING:
+    from facezoo.data.video import Frame, FrameSource
+    from facezoo.tracking import SolveOptions, Track
+    from facezoo.types import Face
+
 _TITLES = {"look": "reading frames", "fit": "fitting heads", "draw": "drawing"}
+_SUFFIXES = (".npz", ".alignment.npz", ".glb", ".usda")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -22,40 +30,34 @@ def run(args: argparse.Namespace) -> int:
     """
     # Here: importing torch takes longer than printing the help.
     from facezoo.data.video import open_frames
-    from facezoo.geometry.camera import Camera
     from facezoo.models.load import load
-    from facezoo.tracking import SolveOptions, track
-    from facezoo.tracking.export import write_overlays
+    from facezoo.tracking import track
 
-    frames, out = open_frames(args.input, args.fps), Path(args.out).expanduser()
-    if out.resolve() == Path(args.input).expanduser().resolve():
-        raise InputError(f"--out is the folder of frames itself; give another, e.g. --out {out / 'track'}.")
-    bar = Bar(quiet=args.json)
-    K, focal = None, "estimate"
-    if args.focal is not None:
-        first = next(iter(frames.frames()))
-        K, focal = Camera.default_K(*first.size, focal=args.focal), "fixed"
-    options = SolveOptions(
-        mode="online" if args.online else "offline", focal="fixed" if focal == "fixed" else "estimate"
-    )
-    found = track(
-        load(args.model, device=args.device),
-        frames,
-        out=out,
-        detector=args.detector,
-        people=args.people,
-        K=K,
-        solve=options,
-        overwrite=args.overwrite,
-        progress=bar,
-    )
-    written = []
-    for person in found:
-        for suffix in (".npz", ".alignment.npz", ".glb"):
-            written.append(person.save(out / f"person{person.number}{suffix}"))
-    if not args.no_overlay and len(found):
-        written += write_overlays(found, frames, out / "overlay", progress=lambda n, of: bar("draw", n, of))
-    bar.close()
+    out = Path(args.out).expanduser()
+    _check(args, out)
+    sources = [open_frames(one, args.fps, args.frames) for one in args.inputs]
+    live = sources[0].live
+    with ExitStack() as stack:
+        bar = stack.enter_context(Bar(quiet=args.json))
+        each = _shown(args, sources[0], out, stack) if live else None
+        found = track(
+            load(args.model, device=args.device),
+            sources[0] if args.cameras is None else sources,
+            out=out,
+            detector=args.detector,
+            people=args.people,
+            K=args.focal,
+            cameras=args.cameras,
+            solve=_options(args, live=live),
+            overwrite=args.overwrite,
+            progress=bar,
+            each=each,
+        )
+        written = [
+            person.save(out / f"person{person.number}{suffix}") for person in found for suffix in _SUFFIXES
+        ]
+        if not live:
+            written += _draw(args, found, sources, out, bar)
     summary = describe(found)
     write_bytes(out / "track.json", (json.dumps(summary, indent=1) + "\n").encode())
     if args.json:
@@ -64,6 +66,87 @@ def run(args: argparse.Namespace) -> int:
         print(found)
         print(f"wrote {len(written)} files into {out}")
     return 0 if len(found) else 1
+
+
+def _check(args: argparse.Namespace, out: Path) -> None:
+    """Refuse what cannot work before a model is loaded."""
+    if any(out.resolve() == Path(one).expanduser().resolve() for one in args.inputs):
+        raise InputError(f"--out is the folder of frames itself; give another, e.g. --out {out / 'track'}.")
+    if len(args.inputs) > 1 and args.cameras is None:
+        raise InputError(
+            "several videos are several cameras: add --cameras FILE with their calibration, or "
+            "--cameras uncalibrated."
+        )
+    if args.cameras is not None and args.focal is not None:
+        raise InputError("--focal is of one camera; give K of each in the file of --cameras.")
+    if args.budget is not None and not (args.online or args.inputs[0].startswith("webcam")):
+        raise InputError("--budget is a time a frame of online mode; add --online.")
+
+
+def _options(args: argparse.Namespace, *, live: bool) -> SolveOptions:
+    from facezoo.tracking import SolveOptions
+
+    return SolveOptions(
+        mode="online" if args.online or live else "offline",
+        focal="fixed" if args.focal is not None else "estimate",
+        budget=None if args.budget is None else args.budget / 1000,
+    )
+
+
+def _overlay_path(args: argparse.Namespace, out: Path, name: str = "overlay") -> Path | None:
+    """Return where overlays go: an MP4 where it can be written, else a folder."""
+    from facezoo.tracking.overlays import can_write_video
+
+    kind = args.overlay
+    if kind == "auto":
+        kind = "mp4" if can_write_video() else "png"
+    return None if kind == "none" else out / (f"{name}.mp4" if kind == "mp4" else name)
+
+
+def _draw(
+    args: argparse.Namespace, found: Track, sources: list[FrameSource], out: Path, bar: Bar
+) -> list[Path]:
+    """Draw the overlays of every camera."""
+    from facezoo.tracking.overlays import write_overlays
+
+    written: list[Path] = []
+    for view, source in enumerate(sources if len(found) else []):
+        name = f"overlay-{found.views[view]}" if found.views else "overlay"
+        path = _overlay_path(args, out, name)
+        if path is not None:
+            stage = "draw" if view == 0 else f"draw {view + 1}"
+
+            def report(done: int, of: int, stage: str = stage) -> None:
+                bar(stage, done, of)
+
+            written += write_overlays(found, source, path, progress=report, view=view)
+    return written
+
+
+def _shown(
+    args: argparse.Namespace, source: FrameSource, out: Path, stack: ExitStack
+) -> Callable[[Frame, list[Face]], None]:
+    """Return what shows a live frame: in a window where there is a display, else as overlays."""
+    from facezoo.tracking.overlays import OverlayWriter
+    from facezoo.tracking.preview import Preview, has_display
+    from facezoo.viz.overlay import draw_faces
+
+    preview = Preview(f"facezoo: {source.name}") if has_display() else None
+    path = None if preview is not None and args.overlay == "auto" else _overlay_path(args, out)
+    writer = None if path is None else stack.enter_context(OverlayWriter(path, source.fps))
+    if preview is not None:
+        stack.callback(preview.close)
+
+    def each(frame: Frame, faces: list[Face]) -> None:
+        if preview is None and writer is None:
+            return
+        picture = draw_faces(frame.image, faces, "surface", scale=1)
+        if writer is not None:
+            writer.add(frame.number, picture)
+        if preview is not None:
+            preview.show(picture)
+
+    return each
 
 
 def describe(found: Any) -> dict[str, Any]:
@@ -75,6 +158,7 @@ def describe(found: Any) -> dict[str, Any]:
         "frames": found.frames,
         "fps": found.fps,
         "image_size": list(found.image_size),
+        "views": list(found.views),
         "people": [
             {
                 "number": p.number,
@@ -98,19 +182,29 @@ class Bar:
         self.quiet, self.stage = quiet, ""
         self.bar: Any = None
 
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` frames of a stage are done."""
+        """Show that ``done`` of ``total`` frames of a stage are done; 0 in all is unknown.
+
+        What was done before the first call (by an earlier run) does not count for the time that is left.
+        """
         if self.quiet:
             return
         from tqdm import tqdm
 
         if stage != self.stage or self.bar is None:
             self.close()
-            self.stage, self.bar = (
-                stage,
-                tqdm(total=total, desc=_TITLES[stage], unit="frame", file=sys.stderr),
-            )
-        self.bar.total = total
+            kind, _, number = stage.partition(" ")
+            title = _TITLES[kind] + (f" ({number})" if number else "")
+            first = done if kind == "look" and done > 1 else 0
+            self.stage = stage
+            self.bar = tqdm(total=total or None, initial=first, desc=title, unit="frame", file=sys.stderr)
+        self.bar.total = total or None
         self.bar.update(done - self.bar.n)
 
     def close(self) -> None:

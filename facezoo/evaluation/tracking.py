@@ -1,212 +1,157 @@
-"""Measure tracking on synthetic videos: SSME over horizons, jitter, drift, for single pictures and joint fits.
+"""Measure tracks on videos with a known surface: SSME over horizons, jitter, drift, lips, skull; models side by side.
 
-python -m facezoo.evaluation.tracking --model dense-1609 --seeds 2 --frames 45
+    facezoo evaluate dense-1609 data=tracking models=synergynet,/path/to/export count=4 frames=60 out=DIR
+
+Every model is measured on single frames, the same smoothed over time, and, where it finds landmarks with confidences,
+fitted online and offline.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-import torch
-from scipy.ndimage import gaussian_filter1d
-from torch import Tensor
-
-from facezoo.heads.model import HeadModel
-from facezoo.metrics.ssme import SSME, Surface, ssme
-from facezoo.models.load import load
+from facezoo.errors import InputError
+from facezoo.evaluation.tracking_clips import Clip
+from facezoo.evaluation.tracking_speech import lip_errors, skull_errors
+from facezoo.evaluation.tracking_ways import ways_of
+from facezoo.metrics.ssme import SSME, ssme
 from facezoo.models.predict import FaceModel
-from facezoo.synth.engine import TEST_SEEDS
-from facezoo.synth.sequence import KINDS, Video, render_video
-from facezoo.tracking import SolveOptions, track
-from facezoo.tracking.solve import solve_person
-from facezoo.tracking.track import PersonTrack
+from facezoo.tracking import SolveOptions
+
+if TYPE_CHECKING:
+    from facezoo.models.stabilizer.predict import SkullStabilizer
 
 # frames ahead, as far as a video is long
 HORIZONS = (1, 2, 3, 5, 10, 15, 20, 30)
-_SMOOTH = 1.5  # frames, of the smoothed single fits
-_REGIONS = {"ear": ("left_ear", "right_ear"), "eye": ("eye_region",), "mouth": ("lips",), "nose": ("nose",)}
+ALL = "all"  # the kind that stands for all videos
+_SPEECH = ("talk", "occluder")
+_COLUMNS = (
+    ("SSME", "ssme_px"), ("jitter", "jitter_px"), ("drift", "drift_px"), ("cover", "coverage"),
+    ("closure", "closure_mm"), ("lips", "lips_mm"), ("skull", "skull_moves_mm"), ("held", "skull_held_mm"),
+    ("turns", "skull_turns_deg"), ("left", "skull_left_deg"),
+)  # fmt: skip
 
 
 def evaluate_tracking(
-    model: FaceModel,
-    seeds: Sequence[int],
-    kinds: Sequence[str] = KINDS,
-    frames: int = 45,
-    size: int = 176,
+    models: Sequence[FaceModel],
+    clips: Iterable[Clip],
+    *,
     solve: SolveOptions | None = None,
+    stabilizer: SkullStabilizer | None = None,
     report: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Track synthetic videos in several ways and measure each.
+    """Track videos with several models, each in every way it can, and measure.
 
     Args:
-        model: finds dense landmarks.
-        seeds: people, from the engine's test seeds.
-        kinds: of motion, see :func:`facezoo.synth.sequence.render_video`.
-        frames, size: of each video.
+        models: any number.
+        clips: the videos.
         solve: options of the joint fits.
-        report: called with a line about each video.
+        stabilizer: holds the skulls of tracks of talking people still; None leaves that out.
+        report: called with a line about each track.
 
     Returns:
-        ``rows``: for each way its mean SSME (pixels, and percent of the face's size), jitter (horizon 1), drift (the
-        longest), coverage, regions, and ``curve`` by horizon; and the settings.
+        JSON values. ``rows``: one a model, way and kind of video (``"all"`` too) with means over videos: ``ssme_px``,
+        ``ssme_percent`` (of the face's size), ``jitter_px`` (horizon 1), ``drift_px`` (the longest), ``coverage``,
+        ``regions_px``, ``curve_px`` by horizon, ``videos`` and ``lost`` (not followed); and, where the truth tells,
+        ``closure_mm``, ``lips_mm`` (:func:`~facezoo.evaluation.tracking_speech.lip_errors`) and ``skull_*``
+        (:func:`~facezoo.evaluation.tracking_speech.skull_errors`).
+
+    Raises:
+        InputError: no models or no videos, or two models of one name.
     """
-    found: dict[str, list[SSME]] = {}
-    horizons = [h for h in HORIZONS if h < frames]
-    lost = 0
-    for seed in seeds:
-        for kind in kinds:
-            video = render_video(seed, kind, frames, size)
-            ways = _track(model, video, solve or SolveOptions())
-            if ways is None:
-                lost += 1
-                continue
-            head, tracks, valid = ways
-            regions = _regions(head)
-            truth = Surface(video.vertices, head.topology.faces, video.K)
-            for name, vertices in tracks.items():
-                seen = Surface(vertices[0], head.topology.faces, vertices[1])
-                got = ssme(truth, seen, (size, size), horizons, regions, valid=valid)
-                found.setdefault(name, []).append(got)
+    names = [model.model_id for model in models]
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"give different models, at least one; got {', '.join(names) or 'none'}.")
+    results: dict[tuple[str, str], list[tuple[str, SSME, dict[str, float]]]] = {}
+    lost: dict[tuple[str, str], int] = {}
+    kinds: list[str] = []
+    horizons: list[int] = []
+    frames = 0
+    for clip in clips:
+        if clip.kind not in kinds:
+            kinds.append(clip.kind)
+        frames = max(frames, len(clip.images))
+        horizons = [h for h in HORIZONS if h < len(clip.images)]
+        for model in models:
+            tracked = ways_of(model, clip, solve or SolveOptions())
+            if tracked is None:
+                key = (model.model_id, clip.kind)
+                lost[key] = lost.get(key, 0) + 1
                 if report is not None:
-                    report(f"{seed} {kind:9s} {name:18s} SSME {got.mean:.3f} px, coverage {got.coverage:.3f}")
-    return {
-        "model": model.model_id,
-        "seeds": list(seeds),
-        "kinds": list(kinds),
-        "frames": frames,
-        "size": size,
-        "horizons": horizons,
-        "videos": len(seeds) * len(kinds),
-        "lost": lost,
-        "rows": {name: _average(values) for name, values in found.items()},
-    }
+                    report(f"{clip.name} {clip.kind:9s} {model.model_id}: lost")
+                continue
+            for name, way in tracked[0].items():
+                got = ssme(
+                    clip.truth, way.surface, clip.size, horizons, clip.regions, clip.main, valid=tracked[1]
+                )
+                more = lip_errors(clip, way, tracked[1]) if clip.kind in _SPEECH else {}
+                more = {f"{key}_mm": value for key, value in more.items()}
+                if stabilizer is not None and clip.kind == "talk":
+                    skull = skull_errors(clip, way, tracked[1], stabilizer)
+                    more |= {f"skull_{key}": value for key, value in skull.items()}
+                results.setdefault((model.model_id, name), []).append((clip.kind, got, more))
+                if report is not None:
+                    report(f"{clip.name} {clip.kind:9s} {model.model_id} {name:9s} SSME {got.mean:.3f} px")
+    if not kinds:
+        raise InputError("no videos to measure on.")
+    rows = []
+    for kind in (ALL, *kinds):
+        for (model_id, name), values in results.items():
+            chosen = [(got, more) for of, got, more in values if kind in (ALL, of)]
+            gone = sum(n for (who, of), n in lost.items() if who == model_id and kind in (ALL, of))
+            if chosen:
+                rows.append(
+                    {"kind": kind, "model": model_id, "way": name, "videos": len(chosen), "lost": gone}
+                    | _average(chosen)
+                )
+    return {"models": names, "kinds": kinds, "frames": frames, "horizons": horizons, "rows": rows,
+            "lost": {f"{model_id} {kind}": n for (model_id, kind), n in lost.items()}}  # fmt: skip
 
 
-def _track(
-    model: FaceModel, video: Video, options: SolveOptions
-) -> tuple[HeadModel, dict[str, tuple[Tensor, Tensor]], Tensor] | None:
-    """Return the vertices in camera axes (T, V, 3) with their K, for each way; None when the face was not followed."""
-    images = list(video.images)
-    # These frames are crops whose principal point lies anywhere: every way is told the camera. Every way reads the same
-    # landmarks, and a loose portrait needs no detector: what is measured is the following and the fit.
-    joint = track(
-        model,
-        images,
-        fps=video.fps,
-        detector="whole",
-        people=1,
-        K=video.K,
-        solve=replace(options, focal="fixed"),
-    )
-    if len(joint) != 1 or len(joint[0]) < 0.9 * len(images):
-        return None
-    person = joint[0]
-    rows = torch.from_numpy(person.frames)
-    valid = torch.zeros(len(images), dtype=torch.bool)
-    valid[rows] = True
-    causal = solve_person(
-        person.observations, person.head, person.image_size, video.fps,
-        replace(options, mode="online", focal="fixed"), K=video.K,
-    )  # fmt: skip
-    single = solve_single(person, video.K, options)
-    smooth = torch.from_numpy(gaussian_filter1d(single.numpy(), _SMOOTH, axis=0, mode="nearest"))
-
-    def whole(vertices: Tensor) -> tuple[Tensor, Tensor]:
-        out = vertices[:1].repeat(len(images), 1, 1)
-        out[rows] = vertices.float()
-        return out, video.K
-
-    def camera(track: PersonTrack) -> Tensor:
-        return track.cameras.to_camera(track.vertices())
-
-    ways = {
-        "single": whole(single),
-        "single, smoothed": whole(smooth),
-        "online": whole(camera(causal)),
-        "offline": whole(camera(person)),
-    }
-    return person.head, ways, valid
-
-
-def solve_single(person: PersonTrack, K: Tensor, options: SolveOptions) -> Tensor:
-    """Fit every frame of a track alone, as single pictures; return vertices (T, V, 3) in camera axes.
-
-    Frames that were not seen repeat the one before.
-    """
-    from facezoo.fitting import Prior, fit
-
-    seen = person.observations
-    result = fit(
-        person.head,
-        torch.from_numpy(seen.points),
-        torch.from_numpy(seen.sigma),
-        person.vertex_ids,
-        K,
-        subset=options.subset if options.subset in person.head.topology.subsets else None,
-        prior=Prior(weight=options.prior_weight),
-        iterations=20,
-    )
-    vertices = person.head(result.params).vertices @ result.R.mT + result.t[:, None]
-    order = torch.searchsorted(torch.from_numpy(seen.frames), torch.from_numpy(person.frames), right=True) - 1
-    return vertices[order]
-
-
-def _regions(head: HeadModel) -> dict[str, Tensor]:
-    masks = head.topology.masks
-    out = {"face": head.topology.subset(1609)}
-    for name, parts in _REGIONS.items():
-        out[name] = torch.cat([masks[part] for part in parts if part in masks])
-    return {name: ids for name, ids in out.items() if len(ids)}
-
-
-def _average(values: list[SSME]) -> dict[str, Any]:
-    def mean(numbers: Sequence[float]) -> float:
+def _average(values: Sequence[tuple[SSME, dict[str, float]]]) -> dict[str, Any]:
+    def mean(numbers: Sequence[float]) -> float | None:
         finite = [v for v in numbers if v == v]
-        return round(sum(finite) / max(len(finite), 1), 4)
+        return round(sum(finite) / len(finite), 4) if finite else None
 
+    scores = [got for got, _ in values]
+    names = sorted({name for _, more in values for name in more})
     return {
-        "ssme_px": mean([v.mean for v in values]),
-        "ssme_percent": mean([v.percent for v in values]),
-        "jitter_px": mean([v.jitter for v in values]),
-        "drift_px": mean([v.drift for v in values]),
-        "coverage": mean([v.coverage for v in values]),
-        "regions_px": {name: mean([v.regions[name] for v in values]) for name in values[0].regions},
-        "curve_px": [mean([v.curve[i] for v in values]) for i in range(len(values[0].curve))],
+        "ssme_px": mean([v.mean for v in scores]),
+        "ssme_percent": mean([v.percent for v in scores]),
+        "jitter_px": mean([v.jitter for v in scores]),
+        "drift_px": mean([v.drift for v in scores]),
+        "coverage": mean([v.coverage for v in scores]),
+        "regions_px": {name: mean([v.regions[name] for v in scores]) for name in scores[0].regions},
+        "curve_px": [mean([v.curve[i] for v in scores]) for i in range(len(scores[0].curve))],
+        **{name: mean([more[name] for _, more in values if name in more]) for name in names},
     }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m facezoo.evaluation.tracking")
-    parser.add_argument("--model", default="dense-1609")
-    parser.add_argument("--seeds", type=int, default=2, metavar="N", help="people (default: %(default)s)")
-    parser.add_argument("--kinds", default=",".join(KINDS), help="default: %(default)s")
-    parser.add_argument("--frames", type=int, default=45, metavar="N", help="default: %(default)s")
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args(argv)
-    seeds = [TEST_SEEDS.start + i for i in range(args.seeds)]
-    say = None if args.json else (lambda line: print(line, flush=True))
-    found = evaluate_tracking(load(args.model), seeds, args.kinds.split(","), args.frames, report=say)
-    if args.json:
-        print(json.dumps(found, indent=1))
-        return 0
-    print(
-        f"\n{found['videos']} videos of {args.frames} frames, {found['lost']} lost; pixels of {found['size']} px frames"
-    )
-    print(
-        f"{'':18s} {'SSME':>7s} {'jitter':>7s} {'drift':>7s} {'cover':>7s}  "
-        + "  ".join(next(iter(found["rows"].values()))["regions_px"])
-    )
-    for name, row in found["rows"].items():
-        numbers = [row[key] for key in ("ssme_px", "jitter_px", "drift_px", "coverage")]
-        parts = "  ".join(f"{v:.2f}" for v in row["regions_px"].values())
-        print(f"{name:18s} " + " ".join(f"{v:7.3f}" for v in numbers) + f"  {parts}")
-    return 0
+def kinds_of(found: dict[str, Any]) -> list[str]:
+    """Return the kinds of video with results; ``"all"`` before them where there are several."""
+    kinds = [kind for kind in found["kinds"] if any(row["kind"] == kind for row in found["rows"])]
+    return [ALL, *kinds] if len(kinds) > 1 else kinds
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def table(found: dict[str, Any]) -> list[str]:
+    """Return the rows as lines: one table a kind of video; pixels, and millimetres for lips and skull."""
+    longest = found["horizons"][-1]
+    wide = max((len(row["model"]) for row in found["rows"]), default=5)
+    lines = [
+        f"pixels of the frames; jitter: 1 frame ahead, drift: {longest} frames ahead. Millimetres: error of the lip "
+        "distance where lips are shut (closure) and",
+        "everywhere (lips); how far the skull moves before (skull) and after it is held still (held). Degrees: how far "
+        "the true head turns, and what is left",
+        "when it is turned back by what was found on the track.",
+    ]
+    for kind in kinds_of(found):
+        rows = [row for row in found["rows"] if row["kind"] == kind]
+        columns = [(title, key) for title, key in _COLUMNS if any(row.get(key) is not None for row in rows)]
+        lines += ["", f"{kind:{wide + 10}s} " + " ".join(f"{title:>8s}" for title, _ in columns)]
+        for row in rows:
+            cells = [row.get(key) for _, key in columns]
+            text = " ".join(" " * 8 if cell is None else f"{cell:8.3f}" for cell in cells)
+            lines.append(f"{row['model']:{wide}s} {row['way']:9s} {text}")
+    lines += [f"{name}: {n} videos not followed" for name, n in found["lost"].items()]
+    return lines

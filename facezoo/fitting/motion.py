@@ -75,7 +75,7 @@ class MotionTerm:
         for start in range(0, len(state.t), _CHUNK):
             rows = slice(start, min(start + _CHUNK, len(state.t)))
             at = self._pose(state, rows)
-            jacobian = self._jacobian(at)
+            jacobian = self._jacobian(at, state.moves.shape[1] - self.problem.n_expression - 3)
             frame[rows] += torch.einsum("bpl,bp->bl", jacobian, force[rows].flatten(1)).to(frame)
             on_rest = self._on_rest(at, force[rows])
             shared[:n_id] += (on_rest.flatten(1) @ self.problem.basis[:, :n_id]).sum(0).to(shared)
@@ -114,7 +114,7 @@ class MotionTerm:
     def _pose(self, state: SequenceState, rows: slice) -> Posed:
         problem, n = self.problem, self.problem.n_expression
         moves, rotation = state.moves[rows], state.R[rows]
-        turn, turns = jaw_rotation(moves[:, n:])
+        turn, turns = jaw_rotation(moves[:, n : n + 3])
         values = torch.cat((state.identity.expand(len(moves), -1), moves[:, :n], turn.view(-1, 9)), 1)
         rest, joint = problem.rest(values)
         rest = rest + state.offsets[self.places].mT
@@ -122,10 +122,14 @@ class MotionTerm:
         turned = rotation.bmm(torch.addcmul(rest, turn.bmm(arm), problem.weights))
         return Posed(turned + state.t[rows, :, None], turned, arm, turn, turns, rotation)
 
-    def _jacobian(self, at: Posed) -> Tensor:
-        """Return the derivative of ``world`` (b, 3 S, n_e + 9) by expression, jaw, rotation and translation."""
+    def _jacobian(self, at: Posed, still: int) -> Tensor:
+        """Return the derivative of ``world`` by the unknowns of a frame, (b, 3 S, L).
+
+        They are expression, jaw, as many that do not move these vertices as ``still`` says (the eyes' angles), rotation
+        and translation.
+        """
         problem, b = self.problem, len(at.R)
-        points, n_id, n = problem.n_points, problem.n_identity, problem.n_coefficients
+        points, n_id = problem.n_points, problem.n_identity
         by_jaw = at.R.bmm(at.turn)[:, None] * problem.weights[:, None, None]  # (b, S, 3, 3)
         by_rest = at.R[:, None] + by_jaw
         shape = by_rest @ problem.by_vertex[..., n_id:] - by_jaw @ problem.joint_basis[:, n_id:]
@@ -137,8 +141,7 @@ class MotionTerm:
         zero = torch.zeros_like(x)
         spin = torch.stack((zero, z, -y, -z, zero, x, y, -x, zero), -1).view(b, points, 3, 3)  # ω × v by ω
         shift = torch.eye(3, dtype=x.dtype, device=x.device).expand(b, points, 3, 3)
-        whole = torch.cat((shape, jaw, spin, shift), 3)  # (b, S, 3, L)
-        assert whole.shape[3] == n - n_id + 9
+        whole = torch.cat((shape, jaw, jaw.new_zeros(b, points, 3, still), spin, shift), 3)  # (b, S, 3, L)
         return whole.transpose(1, 2).flatten(1, 2)
 
     def _on_rest(self, at: Posed, force: Tensor) -> Tensor:

@@ -11,22 +11,23 @@ from torch import Tensor
 
 from facezoo.errors import InputError
 from facezoo.heads.model import HeadModel
+from facezoo.heads.params import JOINT_NAMES
 
 _JAW = 2  # joint order of every head: root, neck, jaw, left eye, right eye
-_JAW_FEATURES = slice(9, 18)  # pose features of the jaw among those of neck, jaw and eyes
 _CACHED_PROBLEMS = 8
 
 
 @dataclass(frozen=True)
 class FitProblem:
-    """The arrays of one head for N observed vertices, with the neck and the eyes at rest.
+    """The arrays of one head for N observed vertices, with all joints but one at rest.
 
     Coordinates come first and points last, ``(3, N)``: every step of the solver is then one long product or
     one long element-wise pass. Only the jaw moves, so skinning reduces to ``v = x + w (R - I) (x - j)`` with
     x the rest vertex (shape and pose correctives applied), w its jaw weight, R the jaw's rotation, j the
     shaped jaw joint. It is FLAME's linear blend skinning with identity elsewhere (Li et al. 2017, eqs. 1-4).
 
-    The jaw joint moves with the shape like a vertex, so it is kept as one: the last of N + 1.
+    The jaw joint moves with the shape like a vertex, so it is kept as one: the last of N + 1. For vertices of an
+    eyeball the joint may be the eye's: wherever this room says jaw, it is the one joint that moves.
 
     Attributes:
         vertex_ids: (N,) of the head.
@@ -97,6 +98,7 @@ def fit_problem(
     n_expression: int | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    joint: int = _JAW,
 ) -> FitProblem:
     """Gather (or find again) the arrays for fitting ``vertex_ids`` of ``head``.
 
@@ -107,6 +109,7 @@ def fit_problem(
         vertex_ids: (N,) long, in the order of the observed points.
         n_identity, n_expression: how many leading coefficients to use; default all.
         dtype, device: of the solver.
+        joint: the one that moves, 1 to 4.
 
     Raises:
         InputError: ids are not a list of the head's vertices, or too many coefficients are asked for.
@@ -126,7 +129,7 @@ def fit_problem(
     ids = vertex_ids.cpu()
     source = head.shapedirs
     version = 0 if source.is_inference() else source._version
-    key = (ids.numpy().tobytes(), *counts, dtype, torch.device(device), source.data_ptr(), version)
+    key = (ids.numpy().tobytes(), joint, *counts, dtype, torch.device(device), source.data_ptr(), version)
     problems = _cache.setdefault(head, {})
     if key not in problems:
         if int(ids.min()) < 0 or int(ids.max()) >= len(head.v_template):
@@ -135,14 +138,20 @@ def fit_problem(
             )
         while len(problems) >= _CACHED_PROBLEMS:
             problems.pop(next(iter(problems)))
-        problems[key] = _gather(head, ids, counts[0], counts[1], dtype, torch.device(device))
+        problems[key] = _gather(head, ids, counts[0], counts[1], dtype, torch.device(device), joint)
     return problems[key]
 
 
 @torch.inference_mode(False)
 @torch.no_grad()
 def _gather(
-    head: HeadModel, ids: Tensor, n_identity: int, n_expression: int, dtype: torch.dtype, device: torch.device
+    head: HeadModel,
+    ids: Tensor,
+    n_identity: int,
+    n_expression: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    moving: int,
 ) -> FitProblem:
     """Cut the head's arrays down to ``ids`` and to the coefficients in use, coordinate-major."""
     n = n_identity + n_expression
@@ -154,12 +163,13 @@ def _gather(
     at = ids.to(head.v_template.device)
     columns = columns.to(at.device)
     shape = head.shapedirs[at][..., columns].permute(1, 0, 2)  # (3, N, n)
-    correctives = head.posedirs[_JAW_FEATURES].unflatten(1, (-1, 3))[:, at].permute(2, 1, 0)  # (3, N, 9)
-    joint = head.joint_dirs[_JAW][:, columns]  # (3, n)
+    features = slice(9 * (moving - 1), 9 * moving)  # among those of neck, jaw and eyes
+    correctives = head.posedirs[features].unflatten(1, (-1, 3))[:, at].permute(2, 1, 0)  # (3, N, 9)
+    joint = head.joint_dirs[moving][:, columns]  # (3, n)
     basis = torch.zeros(3, len(ids) + 1, n + 9, dtype=dtype, device=device)
     basis[:, :-1, :n], basis[:, :-1, n:], basis[:, -1, :n] = here(shape), here(correctives), here(joint)
-    template = torch.cat((head.v_template[at], head.joint_template[_JAW, None])).T
-    groups = (("identity", n_identity), ("expression", n_expression), ("jaw", 3))
+    template = torch.cat((head.v_template[at], head.joint_template[moving, None])).T
+    groups = (("identity", n_identity), ("expression", n_expression), (JOINT_NAMES[moving], 3))
     sigma = torch.cat([head.params[name].sigma[:size] for name, size in groups])
     bounds = torch.cat([_bounds(head, name, size) for name, size in groups])
     bounded = bool(torch.isfinite(bounds).any())
@@ -169,7 +179,7 @@ def _gather(
         n_expression=n_expression,
         template=here(template).flatten(),
         basis=basis.flatten(0, 1),
-        weights=here(head.weights[at, _JAW]),
+        weights=here(head.weights[at, moving]),
         sigma=here(sigma),
         lower=here(bounds[:, 0]) if bounded else None,
         upper=here(bounds[:, 1]) if bounded else None,

@@ -7,12 +7,14 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from facezoo.errors import InputError
 from facezoo.fitting.deformation import NeutralTerm, smoothness
 from facezoo.fitting.motion import MotionTerm
 from facezoo.fitting.problem import FitProblem, fit_problem
 from facezoo.fitting.robust import Robust, check_robust
+from facezoo.fitting.sequence_gaze import EYES, GazeTerm, eye_parts, eye_vertices
 from facezoo.fitting.sequence_objective import SequenceObjective, Views
 from facezoo.fitting.sequence_solver import minimise_sequence, shared_information
 from facezoo.fitting.sequence_start import start_sequence
@@ -51,6 +53,7 @@ def fit_sequence(
     robust: Robust = "huber",
     robust_scale: float = 3.0,
     focal: Literal["fixed", "estimate"] = "fixed",
+    gaze: bool = False,
     n_identity: int | None = None,
     n_expression: int | None = None,
     iterations: int = 30,
@@ -59,19 +62,20 @@ def fit_sequence(
 ) -> SequenceFit:
     """Fit one head to all frames and views at once.
 
-    Identity, focal lengths, unknown extrinsics and static displacements are shared; pose, expression and jaw belong to
-    a frame. Levenberg-Marquardt on the arrowhead that this makes (:mod:`facezoo.fitting.arrowhead`): time and memory
-    grow linearly with the number of frames. Geometry runs in the points' precision, sums and systems in float64.
+    Identity, focal lengths, unknown extrinsics and static displacements are shared; pose, expression, jaw and gaze
+    belong to a frame. Levenberg-Marquardt on the arrowhead that this makes (:mod:`facezoo.fitting.arrowhead`): time and
+    memory grow linearly with the number of frames. Geometry runs in the points' precision, sums and systems in float64.
 
     Args:
         head: the head.
-        points2d: (C, T, N, 2) pixels of C cameras and T frames. Points with NaN or infinity are not seen; a frame
-            that nobody saw is filled in by the motion term and the priors.
+        points2d: (C, T, N, 2) pixels of C cameras and T frames. Points with NaN or infinity are not seen: so is a frame
+            that a camera missed. A frame that nobody saw is filled in by the motion term and the priors.
         sigma: (C, T, N) standard deviations in pixels, or a number.
         vertex_ids: (N,) vertices of the head that the points belong to.
         K: (C, 3, 3) intrinsics in the same pixels.
         confidence: (C, T, N) >= 0, multiplies a point's squared error; zero is not seen.
-        extrinsics: (C, 4, 4) world to camera; None with several cameras estimates them, the first being the world.
+        extrinsics: (C, 4, 4) world to camera; None with several cameras estimates them. Then the first camera is the
+            world, and the head's size gives the scale.
         segment: (T,) long; frames are neighbours in time within a segment only (a cut begins a new one).
         init: start here; by default every view is fitted alone first.
         prior: of identity, expression, jaw and focal lengths; means of expression and jaw may have T rows.
@@ -82,6 +86,8 @@ def fit_sequence(
         known: what other frames told about identity and focal lengths.
         robust, robust_scale: loss of the points and where outliers begin, in standard deviations.
         focal: ``"estimate"`` one factor on each camera's focal lengths.
+        gaze: let both eyes turn; some of the vertices must lie on an eyeball. Means of ``prior`` may come from a gaze
+            network (``HeadParams.left_eye`` and ``right_eye``, T rows).
         n_identity, n_expression: use only the first coefficients.
         iterations: most steps.
         tolerance: stop when the decrease still to be expected is below this part of the cost.
@@ -91,7 +97,7 @@ def fit_sequence(
         The fit.
 
     Raises:
-        InputError: shapes or values make no sense, or nothing is seen.
+        InputError: shapes or values make no sense, nothing is seen, or gaze is asked for without points on the eyes.
     """
     check_robust(robust)
     if focal not in ("fixed", "estimate"):
@@ -120,15 +126,21 @@ def fit_sequence(
     )
     sizes = (problem.n_identity, problem.n_expression)
     estimate_rig = rig is None
+    eyes = eye_parts(head, vertex_ids, problem) if gaze else []
+    widths = [head.params[eye].sigma for eye in EYES] if gaze else []
     if init is None:
+        skin = trust.clone()
+        for part in eyes:
+            skin[..., part.places] = 0.0  # single pictures are fitted with the eyes at rest
         state = start_sequence(
-            head, points, spread, trust, vertex_ids, k, rig, _single(prior), sizes, robust != "none"
+            head, points, spread, skin, vertex_ids, k, rig, _single(prior), sizes, robust != "none"
         )
+        state = state._replace(moves=pad(state.moves, (0, 6 * gaze)))
     else:
-        state = _checked(init, count, frames, problem, points)
+        state = _checked(init, count, frames, problem, points, gaze)
     objective = SequenceObjective(
         problem,
-        _views(problem, points, spread, trust, k, prior, robust_scale),
+        _views(problem, points, spread, trust, k, prior, robust_scale, widths),
         focal=focal == "estimate",
         cameras=estimate_rig and count > 1,
         neutral=NeutralTerm(
@@ -137,6 +149,8 @@ def fit_sequence(
         motion=None if motion is None else _motion(head, problem, vertex_ids, motion, segment),
         robust=robust,
         known=known,
+        eyes=eyes,
+        gaze=GazeTerm(prior.weight, motion, segment.to(points.device)) if gaze else None,
     )
     limit = _TOLERANCE.get(points.dtype, 1e-5) if tolerance is None else tolerance
     best = minimise_sequence(objective, state, iterations=iterations, tolerance=limit, progress=progress)
@@ -148,7 +162,13 @@ def fit_sequence(
     n = problem.n_expression
     size = sizes[0] + count * (focal == "estimate")
     return SequenceFit(
-        params=HeadParams(identity=at.identity[None], expression=at.moves[:, :n], jaw=at.moves[:, n:]),
+        params=HeadParams(
+            identity=at.identity[None],
+            expression=at.moves[:, :n],
+            jaw=at.moves[:, n : n + 3],
+            left_eye=at.moves[:, n + 3 : n + 6] if gaze else None,
+            right_eye=at.moves[:, n + 6 :] if gaze else None,
+        ),
         R=at.R,
         t=at.t,
         K=scaled,
@@ -222,8 +242,9 @@ def _views(
     K: Tensor,
     prior: Prior,
     robust_scale: float,
+    gaze: list[Tensor],
 ) -> Views:
-    """Lay observations and priors out the way the objective reads them."""
+    """Lay observations and priors out the way the objective reads them; ``gaze`` has a width (3,) an eye."""
     if not (robust_scale > 0 and prior.focal_sigma > 0 and prior.weight >= 0):
         raise InputError("robust_scale and Prior.focal_sigma must be positive and Prior.weight not negative.")
     frames, n_id, n_e = points.shape[1], problem.n_identity, problem.n_expression
@@ -231,12 +252,12 @@ def _views(
     for i, given in enumerate((prior.identity_sigma, prior.expression_sigma, prior.jaw_sigma)):
         if given is not None:
             widths[i] = torch.as_tensor(given).to(widths[i]).expand_as(widths[i])
+    widths += [width.to(widths[0]) for width in gaze]
     precision = [prior.weight / width.square() for width in widths]
-    means = [precision[0].new_zeros(n_id), *(precision[0].new_zeros(frames, n) for n in (n_e, 3))]
+    means = [precision[0].new_zeros(n_id), *(p.new_zeros(frames, len(p)) for p in precision[1:])]
     if prior.mean is not None:
-        for mean, given in zip(
-            means, (prior.mean.identity, prior.mean.expression, prior.mean.jaw), strict=True
-        ):
+        names = ("identity", "expression", "jaw", *EYES)[: len(means)]
+        for mean, given in zip(means, (getattr(prior.mean, name) for name in names), strict=True):
             if given is not None:
                 row = given.detach().to(mean)
                 if mean.dim() == 1:
@@ -265,9 +286,11 @@ def _motion(
 ) -> MotionTerm:
     """Choose vertices that lie evenly on the observed surface."""
     ids = vertex_ids.cpu()
-    places = torch.arange(len(ids))
+    still = torch.ones(len(ids), dtype=torch.bool)
+    still[torch.cat(eye_vertices(head, ids))] = False
+    places = still.nonzero()[:, 0]
     for size in sorted(head.topology.subsets):
-        inside = torch.isin(ids, head.topology.subsets[size].cpu())
+        inside = still & torch.isin(ids, head.topology.subsets[size].cpu())
         if int(inside.sum()) >= min(motion.points, len(ids)):
             places = inside.nonzero()[:, 0]
             break
@@ -285,12 +308,12 @@ def _motion(
 
 
 def _checked(
-    init: SequenceState, count: int, frames: int, problem: FitProblem, points: Tensor
+    init: SequenceState, count: int, frames: int, problem: FitProblem, points: Tensor, gaze: bool
 ) -> SequenceState:
     """Check the shapes of a given start."""
     wanted = {
         "identity": (problem.n_identity,),
-        "moves": (frames, problem.n_expression + 3),
+        "moves": (frames, problem.n_expression + 3 + 6 * gaze),
         "R": (frames, 3, 3),
         "t": (frames, 3),
         "log_focal": (count,),
@@ -303,9 +326,13 @@ def _checked(
             raise InputError(f"init.{name} must be finite {wanted[name]}, got {tuple(value.shape)}.")
     state = SequenceState(*(value.detach().to(points) for value in init))
     if problem.lower is not None and problem.upper is not None:
-        n = problem.n_identity
+        n, free = problem.n_identity, (0, 6 * gaze)
+        low, high = (
+            pad(problem.lower[n:], free, value=-torch.inf),
+            pad(problem.upper[n:], free, value=torch.inf),
+        )
         state = state._replace(
             identity=state.identity.clamp(problem.lower[:n], problem.upper[:n]),
-            moves=state.moves.clamp(problem.lower[n:], problem.upper[n:]),
+            moves=state.moves.clamp(low, high),
         )
     return state

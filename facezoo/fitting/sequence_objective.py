@@ -1,6 +1,6 @@
 """The cost of many frames and views in one problem, its gradient, and its Hessian as an arrowhead.
 
-cost = ½ Σ_ct ρ(w |A_c π(R_c (R_t v_t + t_t) + t_c) - p|²) + ½ Σ priors + motion + neutral shape
+cost = ½ Σ_ct ρ(w |A_c π(R_c (R_t v_t + t_t) + t_c) - p|²) + ½ Σ priors + motion + gaze + neutral shape
 
 Frames go through :class:`~facezoo.fitting.objective.HeadObjective` a few at a time, as faces of a batch with poses
 ``R_c R_t``; its blocks are moved to the unknowns of the sequence by the chain rule and added up. So neither the
@@ -9,12 +9,13 @@ Jacobian nor a full Hessian of all frames ever exists.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from facezoo.fitting.arrowhead import Arrowhead
 from facezoo.fitting.deformation import NeutralTerm
@@ -23,6 +24,7 @@ from facezoo.fitting.motion import MotionTerm
 from facezoo.fitting.objective import Evaluation, HeadObjective, Observations
 from facezoo.fitting.problem import FitProblem
 from facezoo.fitting.robust import Robust
+from facezoo.fitting.sequence_gaze import GazeTerm, Part
 from facezoo.fitting.sequence_state import SequenceState, SharedPrior
 from facezoo.fitting.state import Unknowns
 from facezoo.geometry.rotations import skew
@@ -37,7 +39,7 @@ class Views(NamedTuple):
     Attributes:
         points: (C, T, 2, N) pixels from the principal points; weight (C, T, 2, N), zero = not seen.
         focal: (C, 2, 2) upper left blocks of K.
-        mean: (T, n_e + 3) prior means of expression and jaw; precision (n_e + 3,).
+        mean: (T, n_e + 3 or 9) prior means of expression, jaw and eyes; precision (n_e + 3 or 9,).
         identity_mean, identity_precision: (n_id,).
         focal_precision: of each logarithm of a factor.
         robust_scale: standard deviations.
@@ -60,7 +62,7 @@ class Layout(NamedTuple):
     Attributes:
         identity: n_id. focal: C logarithms. cameras: 6 (C - 1), rotation and translation of all but the first.
         offsets: 3 N, vertex by vertex.
-        shared, local: how many in all, and in a frame (expression, jaw, rotation, translation).
+        shared, local: how many in all, and in a frame (expression, jaw, eyes with gaze, rotation, translation).
     """
 
     identity: slice
@@ -83,6 +85,8 @@ class SequenceObjective:
         motion: temporal term, or None.
         robust: loss of the points.
         known: what frames outside of this problem told about identity and focal lengths.
+        eyes: observed eyeballs; their angles then follow the jaw's among a frame's unknowns.
+        gaze: priors of these angles; given with ``eyes``.
     """
 
     def __init__(
@@ -96,9 +100,18 @@ class SequenceObjective:
         motion: MotionTerm | None,
         robust: Robust,
         known: SharedPrior | None = None,
+        eyes: Sequence[Part] = (),
+        gaze: GazeTerm | None = None,
     ) -> None:
         self.problem, self.views, self.robust = problem, views, robust
-        self.neutral, self.motion, self.known = neutral, motion, known
+        self.neutral, self.motion, self.known, self.gaze = neutral, motion, known, gaze
+        jaw = slice(problem.n_expression, problem.n_expression + 3)
+        self.parts = (Part(problem, None, jaw), *eyes)
+        # eyeballs are not points of the part that the jaw moves
+        self.skin = views.weight.new_ones(problem.n_points)
+        for part in eyes:
+            assert part.places is not None
+            self.skin[part.places] = 0.0
         count, self.frames = views.points.shape[:2]
         sizes = [
             problem.n_identity,
@@ -112,7 +125,15 @@ class SequenceObjective:
             start += size
         identity, *others = slices
         used = [s if s.stop > s.start else None for s in others]
-        self.layout = Layout(identity, used[0], used[1], used[2], start, problem.n_expression + 9)
+        local = problem.n_expression + (9 if gaze is None else 15)
+        self.layout = Layout(identity, used[0], used[1], used[2], start, local)
+        self.limits: tuple[Tensor, Tensor] | None = None  # of identity and moves
+        if problem.lower is not None and problem.upper is not None:
+            free = (0, 0 if gaze is None else 6)
+            self.limits = (
+                pad(problem.lower, free, value=-torch.inf),
+                pad(problem.upper, free, value=torch.inf),
+            )
 
     # -- cost and derivatives ----------------------------------------------------------------------------------------
 
@@ -120,16 +141,17 @@ class SequenceObjective:
         """Return the cost at a state."""
         data = sum(float(at.cost.double().sum()) for *_, at in self._evaluations(state))
         motion = self.motion.cost(state) if self.motion is not None else 0.0
-        return data + self._prior(state)[0] + motion + self.neutral.cost(state)
+        gaze = self.gaze.cost(state.moves) if self.gaze is not None else 0.0
+        return data + self._prior(state)[0] + motion + gaze + self.neutral.cost(state)
 
     def rms(self, state: SequenceState) -> Tensor:
         """Return the root mean square distance (C, T) of seen points in pixels, NaN where there are none."""
-        out = state.t.new_full((len(state.log_focal), self.frames), torch.nan)
-        for view, rows, _, at in self._evaluations(state):
-            seen = (self.views.weight[view, rows] > 0).any(1)
-            total = (at.error.square().sum(1) * seen).sum(1)
-            out[view, rows] = (total / seen.sum(1)).sqrt()
-        return out
+        total = state.t.new_zeros(2, len(state.log_focal), self.frames)
+        for view, rows, _, objective, at in self._evaluations(state):
+            seen = (objective.seen.weight > 0).any(1)
+            total[0, view, rows] += (at.error.square().sum(1) * seen).sum(1)
+            total[1, view, rows] += seen.sum(1)
+        return (total[0] / total[1]).sqrt()
 
     def linearise(self, state: SequenceState) -> tuple[float, Tensor, Arrowhead]:
         """Return the cost, the gradient (T L + S,) and the Gauss-Newton Hessian, in float64."""
@@ -148,17 +170,22 @@ class SequenceObjective:
         if self.known is not None:
             size = len(self.known.mean)
             matrix.shared[:size, :size] += self.known.precision
-        for view, rows, objective, at in self._evaluations(state):
+        for view, rows, part, objective, at in self._evaluations(state):
             cost += float(at.cost.double().sum())
-            self._add_view(view, rows, objective, at, state, matrix, frame_gradient, shared_gradient)
+            self._add_view(view, rows, part, objective, at, state, matrix, frame_gradient, shared_gradient)
+        if self.gaze is not None:
+            cost += self.gaze.add(state.moves, matrix, frame_gradient)
         if self.motion is not None:
             cost += self.motion.add(state, matrix, gradient, layout.offsets)
         cost += self.neutral.add(state, matrix.shared, shared_gradient, layout.offsets)
         return cost, gradient, matrix
 
-    def _evaluations(self, state: SequenceState) -> Iterator[tuple[int, slice, HeadObjective, Evaluation]]:
-        """Evaluate the data term, a few frames of one camera at a time."""
-        views, problem = self.views, self.deformed(state)
+    def _evaluations(
+        self, state: SequenceState
+    ) -> Iterator[tuple[int, slice, Part, HeadObjective, Evaluation]]:
+        """Evaluate the data term, a few frames of one camera and one part at a time."""
+        views, n = self.views, self.problem.n_expression
+        parts = (self.parts[0]._replace(problem=self.deformed(state)), *self.parts[1:])
         chunk = _CHUNK if self.layout.offsets is None else _CHUNK_DEFORMED
         for view in range(len(views.points)):
             rotation, shift = state.camera_R[view], state.camera_t[view]
@@ -166,25 +193,31 @@ class SequenceObjective:
                 rows = slice(start, min(start + chunk, self.frames))
                 b = rows.stop - rows.start
                 identity = state.identity.expand(b, -1)
-                values = torch.cat((identity, state.moves[rows], state.log_focal[view].expand(b, 1)), 1)
-                seen = Observations(
-                    points=views.points[view, rows],
-                    weight=views.weight[view, rows],
-                    focal=views.focal[view].expand(b, 2, 2),
-                    mean=torch.zeros_like(values),
-                    precision=torch.zeros_like(values),
-                    robust_scale=values.new_full((b,), views.robust_scale),
-                )
-                objective = HeadObjective(
-                    problem, seen, focal=self.layout.focal is not None, robust=self.robust
-                )
+                focal = state.log_focal[view].expand(b, 1)
                 pose = (rotation @ state.R[rows], state.t[rows] @ rotation.mT + shift)
-                yield view, rows, objective, objective.evaluate(Unknowns(values, *pose))
+                points, weight = views.points[view, rows], views.weight[view, rows]
+                for part in parts:
+                    moves = (state.moves[rows, :n], state.moves[rows, part.angles])
+                    values = torch.cat((identity, *moves, focal), 1)
+                    own = part.places
+                    seen = Observations(
+                        points=points if own is None else points[..., own],
+                        weight=weight * self.skin if own is None else weight[..., own],
+                        focal=views.focal[view].expand(b, 2, 2),
+                        mean=torch.zeros_like(values),
+                        precision=torch.zeros_like(values),
+                        robust_scale=values.new_full((b,), views.robust_scale),
+                    )
+                    objective = HeadObjective(
+                        part.problem, seen, focal=self.layout.focal is not None, robust=self.robust
+                    )
+                    yield view, rows, part, objective, objective.evaluate(Unknowns(values, *pose))
 
     def _add_view(
         self,
         view: int,
         rows: slice,
+        part: Part,
         objective: HeadObjective,
         at: Evaluation,
         state: SequenceState,
@@ -192,15 +225,17 @@ class SequenceObjective:
         frame_gradient: Tensor,
         shared_gradient: Tensor,
     ) -> None:
-        """Add one camera's view of a few frames."""
+        """Add one camera's view of one part in a few frames."""
         chain = self._chain(view, rows, state, at)  # (b, 6, 6 or 12)
         n_id, n_local = self.problem.n_identity, self.layout.local
         gradient = _widen(objective.gradient(at)[..., None], chain)[..., 0]
         gram = _widen(_widen(objective.hessian(at), chain).mT, chain)
-        # columns now: identity, expression, jaw, (focal), rotation, translation, (camera)
-        n_moves = n_local - 6
+        # columns now: identity, expression, the part's angles, (focal), rotation, translation, (camera)
+        n_e = self.problem.n_expression
+        n_moves = n_e + 3
         last = n_id + n_moves + int(objective.focal)
         local = [*range(n_id, n_id + n_moves), *range(last, last + 6)]
+        frame = [*range(n_e), *range(part.angles.start, part.angles.stop), *range(n_local - 6, n_local)]
         common, places = list(range(n_id)), list(range(n_id))
         if self.layout.focal is not None:
             common.append(n_id + n_moves)
@@ -210,15 +245,15 @@ class SequenceObjective:
             common += range(last + 6, last + 12)
             places += range(first, first + 6)
         device = gram.device
-        mine, theirs, where = (torch.tensor(i, device=device) for i in (local, common, places))
+        mine, own, theirs, where = (torch.tensor(i, device=device) for i in (local, frame, common, places))
         gram, gradient = gram.to(matrix.shared), gradient.to(matrix.shared)
-        matrix.diagonal[rows] += gram[:, mine[:, None], mine]
-        matrix.border[rows].index_add_(2, where, gram[:, mine[:, None], theirs])
+        matrix.diagonal[rows][:, own[:, None], own] += gram[:, mine[:, None], mine]
+        matrix.border[rows][:, own[:, None], where] += gram[:, mine[:, None], theirs]
         matrix.shared[where[:, None], where] += gram[:, theirs[:, None], theirs].sum(0)
-        frame_gradient[rows] += gradient[:, mine]
+        frame_gradient[rows][:, own] += gradient[:, mine]
         shared_gradient.index_add_(0, where, gradient[:, theirs].sum(0))
-        if self.layout.offsets is not None:
-            self._add_offsets(rows, objective, at, chain, matrix, shared_gradient, (mine, theirs, where))
+        if self.layout.offsets is not None and part.places is None:
+            self._add_offsets(rows, objective, at, chain, matrix, shared_gradient, (mine, own, theirs, where))
 
     def _add_offsets(
         self,
@@ -228,10 +263,10 @@ class SequenceObjective:
         chain: Tensor,
         matrix: Arrowhead,
         shared_gradient: Tensor,
-        index: tuple[Tensor, Tensor, Tensor],
+        index: tuple[Tensor, Tensor, Tensor, Tensor],
     ) -> None:
-        """Add the displacements: each vertex sees its own three only."""
-        place, (mine, theirs, where) = self.layout.offsets, index
+        """Add the displacements: each vertex sees its own three only. Eyeballs are not displaced."""
+        place, (mine, places, theirs, where) = self.layout.offsets, index
         assert place is not None
         root = at.weight.sqrt()
         over_depth = (root / at.depth)[:, None]
@@ -244,7 +279,7 @@ class SequenceObjective:
         own = (by_head + jaw).permute(0, 3, 1, 2)  # (b, N, 3, 2)
         columns = _widen(objective.jacobian(at).mT, chain[:, None]).mT  # (b, N, 2, P)
         cross = (own @ columns).to(matrix.shared).flatten(1, 2)  # (b, 3 N, P)
-        matrix.border[rows, :, place] += cross[..., mine].mT
+        matrix.border[rows][:, places, place] += cross[..., mine].mT
         block = cross[..., theirs].sum(0)
         matrix.shared[place, where] += block
         matrix.shared[where, place] += block.mT
@@ -309,8 +344,8 @@ class SequenceObjective:
         shared = step[count:].to(state.t)
         n, n_id = layout.local - 6, self.problem.n_identity
         identity, moves = state.identity + shared[layout.identity], state.moves + frame[:, :n]
-        if self.problem.lower is not None and self.problem.upper is not None:
-            low, high = self.problem.lower, self.problem.upper
+        if self.limits is not None:
+            low, high = self.limits
             identity, moves = identity.clamp(low[:n_id], high[:n_id]), moves.clamp(low[n_id:], high[n_id:])
         camera_R, camera_t = state.camera_R, state.camera_t
         if layout.cameras is not None:
@@ -326,10 +361,10 @@ class SequenceObjective:
 
     def room(self, state: SequenceState) -> tuple[Tensor, Tensor] | None:
         """Return how far each unknown may step down and up, (T L + S,) each, or None when nothing is bounded."""
-        if self.problem.lower is None or self.problem.upper is None:
+        if self.limits is None:
             return None
         n_id, ends = self.problem.n_identity, []
-        for bound, free in ((self.problem.lower, -torch.inf), (self.problem.upper, torch.inf)):
+        for bound, free in zip(self.limits, (-torch.inf, torch.inf), strict=True):
             frame = state.t.new_full((self.frames, self.layout.local), free, dtype=torch.float64)
             frame[:, :-6] = bound[n_id:].double() - state.moves.double()
             shared = frame.new_full((self.layout.shared,), free)

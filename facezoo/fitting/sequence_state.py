@@ -19,7 +19,7 @@ class SequenceState(NamedTuple):
 
     Attributes:
         identity: (n_id,), one for all frames.
-        moves: (T, n_e + 3) expression and jaw (axis-angle).
+        moves: (T, n_e + 3) expression and jaw (axis-angle), or (T, n_e + 9) with the left and the right eye's.
         R, t: (T, 3, 3) and (T, 3), head to world; without extrinsics the world is the first camera.
         log_focal: (C,) logarithm of the factor on each camera's focal length.
         camera_R, camera_t: (C, 3, 3) and (C, 3), world to camera.
@@ -47,16 +47,23 @@ class Motion:
         weight: how many independent points a face counts for.
         fps: frames a second.
         points: vertices it is measured on.
+        gaze_sigma: standard deviation of an eye's angular acceleration where gaze is fitted, rad/s². A glance of 10° in
+            50 ms reaches 300.
     """
 
     sigma: float = 2.0
     weight: float = 100.0
     fps: float = 30.0
     points: int = 100
+    gaze_sigma: float = 150.0
 
     def __post_init__(self) -> None:
-        if not (self.sigma > 0 and self.weight >= 0 and self.fps > 0 and self.points >= 3):
-            raise InputError(f"Motion needs sigma, fps > 0, weight >= 0 and points >= 3, got {self}.")
+        if not (
+            self.sigma > 0 and self.weight >= 0 and self.fps > 0 and self.points >= 3 and self.gaze_sigma > 0
+        ):
+            raise InputError(
+                f"Motion needs sigma, gaze_sigma, fps > 0, weight >= 0 and points >= 3, got {self}."
+            )
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,47 @@ class NeutralPrior:
     sigma: float = 2e-3
     weight: float = 50.0
 
+    @classmethod
+    def from_identity(
+        cls,
+        head: HeadModel,
+        identity: Tensor,
+        vertex_ids: Tensor,
+        *,
+        confidence: Tensor | None = None,
+        sigma: float = 2e-3,
+        weight: float = 50.0,
+    ) -> NeutralPrior:
+        """Build the prior from identity coefficients, e.g. those that a network predicted on the sharpest frames.
+
+        Args:
+            head: whose coefficients they are. It may have another basis than the fitted head, but needs its vertices.
+            identity: (n,) coefficients, or (k, n) of several pictures of the person, which are averaged.
+            vertex_ids: (N,) observed vertices.
+            confidence: (k,) how much each picture counts; default all the same.
+            sigma: standard deviation of a vertex, metres.
+            weight: how many independent points the shape counts for.
+
+        Raises:
+            InputError: shapes or numbers make no sense.
+        """
+        rows = identity.detach().double().reshape(-1, identity.shape[-1])
+        trust = torch.ones(len(rows)).double() if confidence is None else confidence.detach().double()
+        if (
+            identity.dim() not in (1, 2)
+            or trust.shape != (len(rows),)
+            or not bool(torch.isfinite(rows).all())
+        ):
+            raise InputError(
+                f"identity must be finite, (n,) or (k, n), and confidence (k,); got {tuple(identity.shape)} and "
+                f"{tuple(trust.shape)}."
+            )
+        if bool((trust < 0).any()) or not float(trust.sum()) > 0:
+            raise InputError("confidence must not be negative, and one of its numbers positive.")
+        mean = (trust[:, None].to(rows) * rows).sum(0) / trust.sum()
+        params = HeadParams(identity=mean[None].to(head.v_template))
+        return cls(head(params, vertex_ids.to(head.v_template.device)).vertices[0].detach(), sigma, weight)
+
 
 class SharedPrior(NamedTuple):
     """Gaussian knowledge of the shared unknowns from frames that are not in the fit.
@@ -112,7 +160,7 @@ class SequenceFit:
     """A fitted sequence of T frames seen by C cameras.
 
     Attributes:
-        params: identity (1, n_id), expression (T, n_e), jaw (T, 3).
+        params: identity (1, n_id), expression (T, n_e), jaw (T, 3); with gaze also left_eye and right_eye (T, 3).
         R, t: (T, 3, 3) and (T, 3) head to world.
         K: (C, 3, 3) with estimated focal lengths.
         extrinsics: (C, 4, 4) world to camera.
@@ -160,7 +208,5 @@ class SequenceFit:
     @torch.no_grad()
     def vertices(self, head: HeadModel, frames: slice = slice(None)) -> Tensor:
         """Return all vertices (T', V, 3) of some frames, metres, head frame."""
-        identity, expression, jaw = self.params.identity, self.params.expression, self.params.jaw
-        assert identity is not None and expression is not None and jaw is not None
-        params = HeadParams(identity=identity, expression=expression[frames], jaw=jaw[frames])
-        return self.personal_head(head)(params.to(head.v_template)).vertices
+        given = {name: value if name == "identity" else value[frames] for name, value in self.params.items()}
+        return self.personal_head(head)(HeadParams(**given).to(head.v_template)).vertices

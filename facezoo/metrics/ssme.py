@@ -21,6 +21,7 @@ from facezoo.errors import InputError
 from facezoo.render.rasterizer import rasterize
 
 TOLERANCE = 0.01  # metres
+_FAR = 1000.0  # metres
 
 
 @dataclass(frozen=True)
@@ -30,22 +31,26 @@ class Surface:
     Attributes:
         vertices: (T, V, 3) metres, OpenCV camera axes.
         faces: (F, 3), counter-clockwise from outside.
-        K: (3, 3) or (T, 3, 3).
+        K: (3, 3) or (T, 3, 3); None where ``vertices`` hold pixels and depth, as a weak camera gives them.
     """
 
     vertices: Tensor
     faces: Tensor
-    K: Tensor
+    K: Tensor | None
 
     def project(self, points: Tensor, frame: int) -> Tensor:
         """Return pixels (..., 2) of camera points (..., 3) in a frame."""
+        if self.K is None:
+            return points[..., :2]
         pixel = points @ (self.K if self.K.dim() == 2 else self.K[frame]).to(points).mT
         return pixel[..., :2] / pixel[..., 2:].clamp(min=1e-6)
 
     def screen(self, frame: int) -> Tensor:
         """Return (V, 3) pixels and depth."""
         points = self.vertices[frame]
-        return torch.cat((self.project(points, frame), points[:, 2:]), 1)
+        # the rasteriser interpolates in perspective: what a weak camera sees is moved far away
+        depth = points[:, 2:] if self.K is not None else points[:, 2:] + _FAR
+        return torch.cat((self.project(points, frame), depth), 1)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
-"""Tracks as files: NPZ in the layout of FlowFace's authors, GLB with an animation, pictures with the mesh drawn in."""
+"""Tracks as files: NPZ in the layout of FlowFace's authors, GLB and USDA with an animation."""
 
 from __future__ import annotations
 
 import io
 import math
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facezoo.data.video import FrameSource
-from facezoo.errors import InputError, unknown_name
+from facezoo.errors import unknown_name
 from facezoo.geometry.rotations import matrix_to_axis_angle
 from facezoo.heads.params import HeadParams
-from facezoo.mesh.io import write_glb
+from facezoo.mesh.io import write_glb, write_usda
+from facezoo.mesh.io.animation import Animation
 from facezoo.mesh.io.atomic import write_bytes
-from facezoo.mesh.io.glb_animation import Animation, add_animation
-from facezoo.tracking.track import PersonTrack, Track
+from facezoo.mesh.io.glb_animation import add_animation
+from facezoo.mesh.mesh import Mesh
+from facezoo.tracking.observe import Observations
+from facezoo.tracking.track import PersonTrack, View
 from facezoo.types import Face
 from facezoo.viz.mesh import face_mesh
-from facezoo.viz.overlay import draw_faces
-from facezoo.viz.save import png_bytes
 
 _GL = np.array([1.0, -1.0, -1.0])  # OpenCV camera axes to OpenGL's and back
 Arrays = dict[str, NDArray[Any]]
@@ -40,41 +39,55 @@ def save_person(person: PersonTrack, path: Path) -> Path:
         return _write_npz(path, fit_arrays(person))
     if name.endswith(".glb"):
         return write_bytes(path, animated_glb(person))
-    raise unknown_name("track format", path.name, ("*.npz", "*.alignment.npz", "*.glb"))
+    if name.endswith(".usda"):
+        return write_usda(path, *animated_mesh(person), comment=_credit(person))
+    raise unknown_name("track format", path.name, ("*.npz", "*.alignment.npz", "*.glb", "*.usda"))
+
+
+def _views(person: PersonTrack) -> tuple[View, ...]:
+    """Return all cameras; of a single one the world is the camera."""
+    if person.views:
+        return person.views
+    return (View("camera", person.K[-1], torch.eye(4), person.image_size, person.observations, person.rms),)
 
 
 def fit_arrays(person: PersonTrack) -> Arrays:
-    """Return the fit under the names of FlowFace's ``fit.npz`` (one camera), and what our head has beside it.
+    """Return the fit under the names of FlowFace's ``fit.npz``, and what our head has beside it.
 
-    Rotations are axis-angle from the head to OpenGL camera axes, about the origin; translations are metres there.
-    ``jaw_rot`` is not in the original, whose head has no jaw joint; eyes are at rest.
+    Rotations are axis-angle from the head to OpenGL axes of the world (of one camera: the camera), about the origin;
+    translations are metres there. ``extr`` takes OpenCV axes of the world to the cameras. ``jaw_rot`` is not in the
+    original, whose head has no jaw joint.
     """
-    p, frames = person.params, len(person)
+    p, frames, views = person.params, len(person), _views(person)
     assert p.identity is not None and p.expression is not None and p.jaw is not None
-    K = person.K.double().numpy()
+    K = torch.stack([view.K for view in views]).double().numpy()[..., None]
+    first = views[0].extrinsics.to(person.R)
     flip = torch.diag(torch.from_numpy(_GL)).to(person.R)
+    R = first[:3, :3].mT @ person.R
+    t = (person.t - first[:3, 3]) @ first[:3, :3]
     rms = person.rms[torch.isfinite(person.rms)]
-    height, width = person.image_size
-    focal = K[-1]
+    rest = torch.zeros(1, 3)
+    eyes = rest if p.left_eye is None else p.left_eye
+    neck = rest if p.neck is None else p.neck
     return {
-        "fx": focal[None, None, 0, 0],
-        "fy": focal[None, None, 1, 1],
-        "cx": focal[None, None, 0, 2],
-        "cy": focal[None, None, 1, 2],
-        "extr": np.eye(4, dtype=np.float32)[None],
+        "fx": K[:, 0, 0],
+        "fy": K[:, 1, 1],
+        "cx": K[:, 0, 2],
+        "cy": K[:, 1, 2],
+        "extr": np.stack([_floats(view.extrinsics) for view in views]),
         "shape": _floats(p.identity[-1]),
         "expr": _floats(p.expression),
-        "rot": _floats(matrix_to_axis_angle(flip @ person.R)),
-        "tra": _floats(person.t @ flip),
-        "eye_rot": np.zeros((frames, 3), np.float32),
-        "neck_rot": np.zeros((frames, 3), np.float32),
+        "rot": _floats(matrix_to_axis_angle(flip @ R)),
+        "tra": _floats(t @ flip),
+        "eye_rot": _floats(eyes.expand(frames, 3)),
+        "neck_rot": _floats(neck.expand(frames, 3)),
         "jaw_rot": _floats(p.jaw),
         "fps": np.float32(person.fps),
         "error": np.float32(rms.mean() if len(rms) else np.nan),
-        "valid_mask": person.seen[None],
-        "detection_boxes": _over_time(person, person.observations.boxes)[None],
-        "resolutions": np.array([[width, height]], np.int64),
-        "camera_order": np.array(["camera"]),
+        "valid_mask": np.stack([_seen(person, view) for view in views]),
+        "detection_boxes": np.stack([_over_time(person, view, view.observations.boxes) for view in views]),
+        "resolutions": np.array([view.image_size[::-1] for view in views], np.int64),
+        "camera_order": np.array([view.name for view in views]),
         "frames": person.frames,
         "segment": person.segment,
         "head_id": np.array(person.head.head_id),
@@ -83,26 +96,28 @@ def fit_arrays(person: PersonTrack) -> Arrays:
 
 def alignment_arrays(person: PersonTrack) -> Arrays:
     """Return the observations under the names of FlowFace's ``alignment.npz``; vertices not observed are NaN."""
-    seen, frames, count = person.observations, len(person), person.head.n_vertices
-    at, ids = np.searchsorted(person.frames, seen.frames), person.vertex_ids.numpy()
-    coords = np.full((1, frames, count, 2), np.nan, np.float32)
-    spread = np.full((1, frames, count, 1), np.nan, np.float32)
-    coords[0, at[:, None], ids], spread[0, at[:, None], ids, 0] = seen.points, seen.sigma
-    height, width = person.image_size
+    views, frames, count = _views(person), len(person), person.head.n_vertices
+    ids = person.vertex_ids.numpy()
+    coords = np.full((len(views), frames, count, 2), np.nan, np.float32)
+    spread = np.full((len(views), frames, count, 1), np.nan, np.float32)
+    for row, view in enumerate(views):
+        at = _rows(person, view.observations)
+        coords[row, at[:, None], ids] = view.observations.points
+        spread[row, at[:, None], ids, 0] = view.observations.sigma
     return {
         "vertex_coords": coords,
         "vertex_confidences": spread,
-        "crop_boxes": _over_time(person, seen.boxes)[None],
-        "valid_mask": person.seen[None],
-        "resolutions": np.array([[width, height]], np.int64),
-        "n_views": np.array(1),
+        "crop_boxes": np.stack([_over_time(person, view, view.observations.boxes) for view in views]),
+        "valid_mask": np.stack([_seen(person, view) for view in views]),
+        "resolutions": np.array([view.image_size[::-1] for view in views], np.int64),
+        "n_views": np.array(len(views)),
         "n_timesteps": np.array(frames),
         "frames": person.frames,
         "head_id": np.array(person.head.head_id),
     }
 
 
-def animated_glb(person: PersonTrack) -> bytes:
+def animated_mesh(person: PersonTrack) -> tuple[Mesh, Animation]:
     """Return the neutral head with morph targets that play the expressions, moving in camera space (OpenGL axes).
 
     The jaw's rotation is played by the targets ``jawOpen``, ``jawLeft`` and ``jawRight``: straight lines for arcs.
@@ -125,20 +140,24 @@ def animated_glb(person: PersonTrack) -> bytes:
         if joint == "jaw" and name in names:
             weights[:, names.index(name)] = np.maximum(jaw[:, axis] / math.radians(degrees), 0)
     flip = torch.diag(torch.from_numpy(_GL)).to(person.R)
-    animation = Animation(
+    return mesh, Animation(
         times=((person.frames - person.frames[0]) / person.fps).astype(np.float32),
         weights=weights,
         rotations=quaternions((flip @ person.R).double().numpy()),
         translations=_floats(person.t @ flip),
     )
-    head = person.head
+
+
+def animated_glb(person: PersonTrack) -> bytes:
+    """Return :func:`animated_mesh` as a GLB file."""
+    mesh, animation = animated_mesh(person)
     with tempfile.TemporaryDirectory() as folder:
-        path = write_glb(
-            Path(folder) / "head.glb",
-            mesh,
-            copyright=f"head {head.head_id}: {head.licence}; made with facezoo",
-        )
+        path = write_glb(Path(folder) / "head.glb", mesh, copyright=_credit(person))
         return add_animation(path.read_bytes(), animation)
+
+
+def _credit(person: PersonTrack) -> str:
+    return f"head {person.head.head_id}: {person.head.licence}; made with facezoo"
 
 
 def quaternions(R: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -152,33 +171,21 @@ def quaternions(R: NDArray[np.float64]) -> NDArray[np.float32]:
     return out.astype(np.float32)
 
 
-def write_overlays(
-    track: Track,
-    source: FrameSource,
-    folder: Path,
-    style: str = "mesh",
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Path]:
-    """Draw the fitted heads into every frame: ``000000.png`` and so on.
-
-    Raises:
-        InputError: the frames are not those that were tracked.
-    """
-    written = []
-    for number, image in enumerate(source.frames()):
-        if image.size != track.image_size or number >= track.frames:
-            raise InputError(f"{source.name} is not what was tracked: frame {number} is {image.size}.")
-        picture = draw_faces(image, track.faces(number), style, scale=1)
-        written.append(write_bytes(folder / f"{number:06d}.png", png_bytes(picture)))
-        if progress is not None:
-            progress(number + 1, track.frames)
-    return written
+def _rows(person: PersonTrack, seen: Observations) -> NDArray[np.int64]:
+    return np.searchsorted(person.frames, seen.frames)
 
 
-def _over_time(person: PersonTrack, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Spread values of seen frames over all rows, NaN elsewhere."""
+def _seen(person: PersonTrack, view: View) -> NDArray[np.bool_]:
+    """Return (T,) in which frames a camera saw the person."""
+    out = np.zeros(len(person), bool)
+    out[_rows(person, view.observations)] = True
+    return out
+
+
+def _over_time(person: PersonTrack, view: View, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Spread values of a camera's frames over all rows, NaN elsewhere."""
     out = np.full((len(person), *values.shape[1:]), np.nan, np.float32)
-    out[np.searchsorted(person.frames, person.observations.frames)] = values
+    out[_rows(person, view.observations)] = values
     return out
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,12 +19,17 @@ from numpy.typing import NDArray
 
 from facezoo.data.video import FrameSource
 from facezoo.errors import AssetError, InputError
+from facezoo.heads.model import HeadModel
 from facezoo.mesh.io.atomic import write_bytes
 from facezoo.models.predict import FaceModel
 from facezoo.tracking.people import Follower, FollowerState
 from facezoo.types import Face
 
+if TYPE_CHECKING:
+    from facezoo.tracking.online import Online
+
 PART = 50  # frames
+FORMAT = 2  # of a part
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Observations:
         points: (T, N, 2) pixels; sigma (T, N) pixels.
         landmarks68: (T, 68, 2) pixels.
         boxes: (T, 4).
+        steps: (T,) of the online fit that a budget granted; 0 is as many as its options say.
     """
 
     number: int
@@ -47,9 +53,13 @@ class Observations:
     sigma: NDArray[np.float32]
     landmarks68: NDArray[np.float32]
     boxes: NDArray[np.float32]
+    steps: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.frames)
 
 
-FIELDS = ("number", "frames", "segment", "points", "sigma", "landmarks68", "boxes")
+FIELDS = ("number", "frames", "segment", "points", "sigma", "landmarks68", "boxes", "steps")
 Row = dict[str, Any]
 
 
@@ -60,6 +70,7 @@ def observe(
     settings: dict[str, Any],
     *,
     overwrite: bool = False,
+    online: Online | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Observations], tuple[int, int], int]:
     """Follow all faces of a video.
@@ -70,7 +81,8 @@ def observe(
         work: folder for the parts; None keeps everything in memory.
         settings: JSON values that the observations depend on.
         overwrite: forget parts of an earlier pass.
-        progress: called with frames done and frames in all.
+        online: fits each frame as it comes; it is told stored frames first.
+        progress: called with frames done and frames in all, 0 where nobody knows.
 
     Returns:
         Observations by person, (height, width) of the frames, and the number of frames.
@@ -81,32 +93,52 @@ def observe(
     """
     parts: list[dict[str, Any]] = []
     if work is not None:
-        parts = _resume(work, settings, overwrite)
+        parts = _resume(work, {"format": FORMAT, **settings}, overwrite)
     done, size = 0, (0, 0)
     rows: list[Row] = []
     if parts:
         done, size = parts[-1]["stop"], tuple(parts[-1]["size"])
         follower.state = FollowerState.from_dict(parts[-1]["follower"])
-    started, number = done, done
+        if online is not None:
+            for part in parts:
+                online.replay(part["arrays"], size)
     finished = bool(parts) and parts[-1]["last"]
-    for image in () if finished else source.frames(done):
-        if size not in ((0, 0), image.size):
-            raise InputError(
-                f"frame {number} of {source.name} is {image.size}, those before {size}; scale them alike."
-            )
-        size = image.size
-        for person, face in follower.step(image).items():
-            rows.append(_row(follower.model, person, number, follower.state.segment, face))
-        number += 1
-        if number - started == PART:
-            parts.append(_part(work, len(parts), rows, number, size, follower.state, last=False))
-            rows, started = [], number
+
+    def report(stop: int) -> None:
         if progress is not None:
-            progress(number, max(len(source), number))
-    if not finished:
-        parts.append(_part(work, len(parts), rows, number, size, follower.state, last=True))
-    if not number and not finished:
+            progress(stop, stop if finished else 0 if source.length is None else max(source.length, stop))
+
+    if done:
+        report(done)
+    fresh, stop = 0, done
+    try:
+        for frame in () if finished else source.frames(done):
+            image = frame.image
+            if size not in ((0, 0), image.size):
+                raise InputError(
+                    f"frame {frame.number} of {source.name} is {image.size}, those before {size}; scale them alike."
+                )
+            size = image.size
+            if online is not None:
+                online.begin()
+            faces = follower.step(image)
+            segment = follower.state.segment
+            seen = [_row(follower.model, n, frame.number, segment, face) for n, face in faces.items()]
+            if online is not None:
+                online.frame(frame, seen, follower.state)
+            rows += seen
+            fresh, stop = fresh + 1, frame.number + 1
+            if fresh == PART:
+                parts.append(_part(work, len(parts), rows, stop, size, follower.state, last=False))
+                rows, fresh = [], 0
+            report(stop)
+    except KeyboardInterrupt:  # how a live source ends
+        if not source.live:
+            raise
+    if not stop and not finished:
         raise InputError(f"{source.name} holds no frames.")
+    if not finished:
+        parts.append(_part(work, len(parts), rows, stop, size, follower.state, last=True))
     return _by_person(parts), size, parts[-1]["stop"]
 
 
@@ -117,19 +149,21 @@ def crop_side(model: FaceModel, face: Face) -> float:
 
 
 def _row(model: FaceModel, person: int, frame: int, segment: int, face: Face) -> Row:
-    if "dense" not in face.landmarks or "dense" not in face.confidence:
+    points = next((n for n in ("vertices", "dense") if n in face.landmarks and n in face.confidence), None)
+    if points is None:
         raise InputError(
             f"{model.model_id} finds no dense landmarks with confidences; track with dense-1609."
         )
-    sigma = (1 - face.confidence["dense"]).clamp(min=1e-4) * crop_side(model, face)
+    sigma = (1 - face.confidence[points]).clamp(min=1e-4) * crop_side(model, face)
     return {
         "number": person,
         "frames": frame,
         "segment": segment,
-        "points": face.landmarks["dense"].float().numpy(),
+        "points": face.landmarks[points].float().numpy(),
         "sigma": sigma.float().numpy(),
         "landmarks68": face.landmarks["ibug68"].float().numpy(),
         "boxes": face.box.float().numpy(),
+        "steps": 0,
     }
 
 
@@ -167,7 +201,7 @@ def _resume(work: Path, settings: dict[str, Any], overwrite: bool) -> list[dict[
     if overwrite or not paths:
         for path in paths:
             path.unlink(missing_ok=True)
-        write_bytes(mark, (json.dumps(settings, indent=1) + "\n").encode())
+        write_bytes(mark, (json.dumps(wanted, indent=1) + "\n").encode())
         return []
     parts = []
     for index, path in enumerate(paths):
@@ -194,6 +228,19 @@ def _by_person(parts: list[dict[str, Any]]) -> list[Observations]:
     return people
 
 
-def dense_vertices(head: Any, count: int) -> torch.Tensor:
+def dense_vertices(head: HeadModel, count: int) -> torch.Tensor:
     """Return the vertices that ``count`` dense landmarks belong to."""
     return torch.arange(count) if count == head.n_vertices else head.topology.subset(count).cpu()
+
+
+def fitted_columns(head: HeadModel, count: int, subset: int) -> tuple[NDArray[np.bool_], torch.Tensor]:
+    """Return which of ``count`` dense landmarks are fitted (count,), and their vertices.
+
+    Those of a named subset of the head, where it has such a one and they are among them; else all.
+    """
+    ids = dense_vertices(head, count)
+    inside = torch.ones(len(ids), dtype=torch.bool)
+    if subset in head.topology.subsets:
+        chosen = torch.isin(ids, head.topology.subset(subset).cpu())
+        inside = chosen if bool(chosen.any()) else inside
+    return inside.numpy(), ids[inside]

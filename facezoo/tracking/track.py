@@ -20,17 +20,39 @@ from facezoo.tracking.observe import Observations
 from facezoo.types import Face
 
 
+@dataclass(frozen=True, eq=False)
+class View:
+    """One of several cameras, and what it saw of a person.
+
+    Attributes:
+        name: of the camera.
+        K: (3, 3). extrinsics: (4, 4) world to camera; without a calibration the world is the first camera.
+        image_size: (height, width).
+        observations: with this camera's frames; none if it never saw the person.
+        rms: (T,) pixels, NaN where not seen.
+    """
+
+    name: str
+    K: Tensor
+    extrinsics: Tensor
+    image_size: tuple[int, int]
+    observations: Observations
+    rms: Tensor
+
+
 @dataclass(eq=False)
 class PersonTrack:
     """One person of a video. Pixels of the original frames, metres, OpenCV camera axes.
+
+    Tracked from several cameras, pose, K and image_size are those of the first; ``views`` has all.
 
     Attributes:
         number: of the person, 0 is who was seen first.
         frames: (T,) frame numbers, without gaps within a segment.
         seen: (T,) False where the face was not found and the motion fills in.
         segment: (T,) scene between cuts.
-        params: identity (1, n_id), expression (T, n_e), jaw (T, 3). Online, and in tracks solved in stretches, identity
-            is (T, n_id): as far as it was known in that frame.
+        params: identity (1, n_id), expression (T, n_e), jaw (T, 3), and whatever else was fitted. Online, and in
+            tracks solved in stretches, identity is (T, n_id): as far as it was known in that frame.
         R, t: (T, 3, 3) and (T, 3) head to camera.
         K: (T, 3, 3).
         rms: (T,) pixels, distance of the landmarks from the fit; NaN where not seen.
@@ -40,6 +62,7 @@ class PersonTrack:
         vertex_ids: (N,) vertices of the observed points.
         head: the head.
         converged: the joint fit stopped because nothing changed any more (True in online mode).
+        views: all cameras, where there are several.
     """
 
     number: int
@@ -57,6 +80,7 @@ class PersonTrack:
     vertex_ids: Tensor
     head: HeadModel = field(repr=False)
     converged: bool = True
+    views: tuple[View, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -66,6 +90,15 @@ class PersonTrack:
         """The T cameras that take ``vertices`` to pixels."""
         return Camera(self.K, self.R, self.t, self.image_size)
 
+    def cameras_of(self, view: int) -> Camera:
+        """Return the T cameras of one view."""
+        if not self.views and view == 0:
+            return self.cameras
+        first, seen = self.views[0].extrinsics.to(self.R), self.views[view]
+        move = seen.extrinsics.to(self.R) @ torch.linalg.inv(first)
+        R, t = move[:3, :3] @ self.R, self.t @ move[:3, :3].mT + move[:3, 3]
+        return Camera(seen.K.to(R).expand(len(self), 3, 3), R, t, seen.image_size)
+
     @torch.no_grad()
     def vertices(self, rows: slice = slice(None), ids: Tensor | None = None) -> Tensor:
         """Return vertices (T', V, 3) in the head frame, metres; all of them or ``ids``."""
@@ -74,36 +107,22 @@ class PersonTrack:
 
     def _params(self, rows: slice) -> HeadParams:
         """Return the parameters of some rows."""
-        p = self.params
-        assert p.identity is not None and p.expression is not None and p.jaw is not None
-        identity = p.identity if len(p.identity) == 1 else p.identity[rows]
-        return HeadParams(identity=identity, expression=p.expression[rows], jaw=p.jaw[rows])
+        return self.params.map(lambda value: value if len(value) == 1 else value[rows])
 
-    def face(self, row: int) -> Face:
-        """Return one row as a face; its landmarks are those of the fitted head."""
+    def face(self, row: int, view: int = 0) -> Face:
+        """Return one row as a face in a view; its landmarks are those of the fitted head."""
         if not -len(self) <= row < len(self):
             raise IndexError(f"row {row} of a track of {len(self)} frames")
         row %= len(self)
-        vertices = self.vertices(slice(row, row + 1))
-        camera = self.cameras[row]
-        points = camera.project(self.head.landmarks(vertices, "ibug68")[0].to(camera.K))
-        return Face(
-            box=torch.cat((points.amin(0), points.amax(0))).float(),
-            score=1.0 if self.seen[row] else 0.0,
-            landmarks={"ibug68": points.float()},
-            head_id=self.head.head_id,
-            params=self._params(slice(row, row + 1)),
-            vertices=vertices[0],
-            camera=camera.to(torch.float32),
-            track_id=self.number,
-            head=self.head,
-        )
+        params, camera = self._params(slice(row, row + 1)), self.cameras_of(view)[row]
+        return posed_face(self.head, params, camera, self.number, seen=bool(self.seen[row]))
 
     def save(self, path: str | Path) -> Path:
         """Write the track; the suffix picks the format.
 
         ``.npz``: the fit in the layout that FlowFace's authors publish (see docs/tracking.md); ``.alignment.npz``: the
-        observations in theirs; ``.glb``: the head with morph targets and their animation, in camera space.
+        observations in theirs; ``.glb`` and ``.usda``: the head with morph targets and their animation, in camera
+        space.
 
         Raises:
             InputError: another suffix.
@@ -111,6 +130,32 @@ class PersonTrack:
         from facezoo.tracking.export import save_person
 
         return save_person(self, Path(path))
+
+
+@torch.no_grad()
+def posed_face(head: HeadModel, params: HeadParams, camera: Camera, number: int, *, seen: bool) -> Face:
+    """Return a person in one frame as a face.
+
+    Args:
+        head: the head.
+        params: with one row.
+        camera: head to picture.
+        number: of the person.
+        seen: False for a face that the motion filled in; its score is 0.
+    """
+    vertices = head(params.to(head.v_template)).vertices
+    points = camera.project(head.landmarks(vertices, "ibug68")[0].to(camera.K))
+    return Face(
+        box=torch.cat((points.amin(0), points.amax(0))).float(),
+        score=1.0 if seen else 0.0,
+        landmarks={"ibug68": points.float()},
+        head_id=head.head_id,
+        params=params,
+        vertices=vertices[0],
+        camera=camera.to(torch.float32),
+        track_id=number,
+        head=head,
+    )
 
 
 @dataclass(eq=False)
@@ -123,6 +168,7 @@ class Track(Sequence[PersonTrack]):
         image_size: (height, width).
         fps: frames a second.
         source: where the video came from. model: full id of the model. mode: ``"offline"`` or ``"online"``.
+        views: names of the cameras, where there are several.
     """
 
     people: list[PersonTrack]
@@ -132,6 +178,7 @@ class Track(Sequence[PersonTrack]):
     source: str = ""
     model: str = ""
     mode: str = "offline"
+    views: tuple[str, ...] = ()
 
     @overload
     def __getitem__(self, index: int) -> PersonTrack: ...
@@ -143,14 +190,14 @@ class Track(Sequence[PersonTrack]):
     def __len__(self) -> int:
         return len(self.people)
 
-    def faces(self, frame: int) -> list[Face]:
-        """Return the faces of one frame, filled-in ones included."""
+    def faces(self, frame: int, view: int = 0) -> list[Face]:
+        """Return the faces of one frame in a view, filled-in ones included."""
         if not 0 <= frame < self.frames:
             raise InputError(f"frame {frame} of {self.frames}.")
         found = []
         for person in self.people:
             rows = np.flatnonzero(person.frames == frame)
-            found += [person.face(int(row)) for row in rows[:1]]
+            found += [person.face(int(row), view) for row in rows[:1]]
         return found
 
     def __repr__(self) -> str:

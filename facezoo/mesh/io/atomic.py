@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from pathlib import Path
+from typing import Any
 
 from facezoo.errors import InputError
+
+
+def write_json(path: str | os.PathLike, value: Any) -> Path:
+    """Write ``value`` as indented JSON, whole or not at all; see :func:`write_bytes`."""
+    return write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> Path:

@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facezoo.errors import InputError
+from facezoo.mesh.io.animation import Animation
 from facezoo.mesh.io.glb import BIN_CHUNK, JSON_CHUNK, MAGIC, pack
 
 _FLOAT = 5126
-
-
-@dataclass(frozen=True)
-class Animation:
-    """What moves; T keys, straight lines between them.
-
-    Attributes:
-        times: (T,) seconds, rising.
-        weights: (T, M) of the morph targets in their order.
-        rotations: (T, 4) unit quaternions x, y, z, w of the node.
-        translations: (T, 3) metres of the node.
-    """
-
-    times: NDArray[np.float32]
-    weights: NDArray[np.float32]
-    rotations: NDArray[np.float32]
-    translations: NDArray[np.float32]
 
 
 def add_animation(data: bytes, animation: Animation) -> bytes:
@@ -49,13 +32,7 @@ def add_animation(data: bytes, animation: Animation) -> bytes:
         raise InputError("the animation needs a GLB file with one node and its buffer")
     binary = bytearray(data[28 + length : 28 + length + size])
     targets = len(document["meshes"][0].get("weights", []))
-    keys = len(animation.times)
-    wanted = {"weights": (keys, targets), "rotations": (keys, 4), "translations": (keys, 3)}
-    for name, shape in wanted.items():
-        if getattr(animation, name).shape != shape:
-            raise InputError(f"Animation.{name} must be {shape}, got {getattr(animation, name).shape}")
-    if keys < 1 or bool((np.diff(animation.times) <= 0).any()):
-        raise InputError("Animation.times must rise")
+    animation.check(targets)
 
     def accessor(values: NDArray[np.float32], kind: str, **more: Any) -> int:
         values = np.ascontiguousarray(values, "<f4")

@@ -28,7 +28,9 @@ def write_ply(path: str | os.PathLike, mesh: Mesh, *, ascii: bool = False) -> Pa
     Holds positions and normals as float32, colours as 8 bits, faces as int32. UV, texture and morph targets
     stay out: no two programs agree on them in PLY.
     """
-    columns: list[tuple[str, str, NDArray]] = [(name, "f4", mesh.vertices[:, k]) for k, name in enumerate("xyz")]
+    columns: list[tuple[str, str, NDArray]] = [
+        (name, "f4", mesh.vertices[:, k]) for k, name in enumerate("xyz")
+    ]
     if mesh.normals is not None:
         columns += [(name, "f4", mesh.normals[:, k]) for k, name in enumerate(("nx", "ny", "nz"))]
     if mesh.colours is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -9,22 +10,36 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facezoo.mesh.io.animation import Animation
 from facezoo.mesh.io.atomic import write_bytes
 from facezoo.mesh.io.colour import srgb_to_linear
 from facezoo.mesh.io.source import encode_texture
+from facezoo.mesh.io.usda_animation import binding_lines, pose_lines, skeleton_lines, stage_times
 from facezoo.mesh.mesh import Mesh
 
 
-def write_usda(path: str | os.PathLike, mesh: Mesh) -> Path:
+def write_usda(
+    path: str | os.PathLike, mesh: Mesh, animation: Animation | None = None, comment: str = ""
+) -> Path:
     """Write a USDA file (metres, y up); with a texture also ``NAME.png`` beside it.
 
     Morph targets become ``BlendShape`` prims below the mesh, bound by ``skel:blendShapes``; only vertices
-    that move are listed. There is no animation in the file. Prim names must be identifiers: other characters
-    turn into ``_``.
+    that move are listed. Prim names must be identifiers: other characters turn into ``_``.
+
+    Args:
+        path: where to write.
+        mesh: what to write.
+        animation: plays its morph targets and moves it; time codes are frames.
+        comment: of the file, e.g. a licence.
 
     Returns:
         The path of the USDA; it is written last.
+
+    Raises:
+        InputError: the animation does not fit the mesh, or the place is not writable.
     """
+    if animation is not None:
+        animation.check(len(mesh.morph_targets))
     target = Path(path)
     textured = mesh.texture is not None
     shapes = _identifiers(list(mesh.morph_targets))
@@ -32,10 +47,13 @@ def write_usda(path: str | os.PathLike, mesh: Mesh) -> Path:
     schemas = [s for s, use in (("SkelBindingAPI", shapes), ("MaterialBindingAPI", textured)) if use]
     applied = f" (\n        prepend apiSchemas = [{', '.join(_quoted(schemas))}]\n    )" if schemas else ""
     corners = mesh.faces.ravel()
+    header = f"    doc = {json.dumps(comment, ensure_ascii=False)}\n" if comment else ""
+    header += stage_times(animation) if animation is not None else ""
     lines = [
         "#usda 1.0",
-        f'(\n    defaultPrim = "{root}"\n    metersPerUnit = 1\n    upAxis = "Y"\n)\n',
+        f'(\n    defaultPrim = "{root}"\n    metersPerUnit = 1\n    upAxis = "Y"\n{header})\n',
         f'def {"SkelRoot" if shapes else "Xform"} "{root}"\n{{',
+        *([] if animation is None else pose_lines(animation)),
         f'    def Mesh "mesh"{applied}\n    {{',
         "        uniform bool doubleSided = 1",
         f"        int[] faceVertexCounts = [{', '.join(['3'] * len(mesh.faces))}]",
@@ -63,6 +81,7 @@ def write_usda(path: str | os.PathLike, mesh: Mesh) -> Path:
         lines.append(f"        uniform token[] skel:blendShapes = [{', '.join(_quoted(shapes))}]")
         targets = ", ".join(f"</{root}/mesh/{shape}>" for shape in shapes)
         lines.append(f"        rel skel:blendShapeTargets = [{targets}]")
+        lines += [] if animation is None else binding_lines(root)
     for shape, offsets in zip(shapes, mesh.morph_targets.values(), strict=True):
         moving = np.flatnonzero(offsets.any(axis=1))
         lines += [
@@ -72,6 +91,8 @@ def write_usda(path: str | os.PathLike, mesh: Mesh) -> Path:
             "        }",
         ]
     lines.append("    }")
+    if shapes and animation is not None:
+        lines += skeleton_lines(root, shapes, animation)
     if textured and mesh.texture is not None:
         write_bytes(target.with_suffix(".png"), encode_texture(mesh.texture))
         lines.append(_MATERIAL.format(root=root, image=target.with_suffix(".png").name))
