@@ -240,6 +240,12 @@ def resolve(values: DictConfig, source: str = "recipe") -> Recipe:
                 raise unknown_key(key, known)
         parts[section] = _build(section, kind, given)
     parts["loss"].adjust(parts["model"])
+    exchanged, neighbours = (getattr(parts[name], "pictures", 1) for name in ("loss", "data"))
+    if exchanged not in (1, neighbours):
+        raise RecipeError(
+            f"loss.pictures={exchanged} exchanges codes among as many pictures of one person, but data.pictures="
+            f"{neighbours}; set data.pictures={exchanged}, or loss.pictures=1"
+        )
     return Recipe(**parts)
 
 

@@ -275,7 +275,9 @@ def test_bench_predict_times_every_stage(weights, capsys, monkeypatch) -> None:
 
 
 def test_the_demo_writes_an_overlay_a_mesh_and_numbers(weights, tmp_path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("facezoo.detect.AUTO", "whole")  # untrained weights cannot tell a face from a false alarm
+    monkeypatch.setattr(
+        "facezoo.detect.AUTO", "whole"
+    )  # untrained weights cannot tell a face from a false alarm
     assert main(["demo", "--model", weights, "-o", str(tmp_path / "out")]) == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"astronaut_overlay.png", "astronaut.json", "astronaut_0.glb"}

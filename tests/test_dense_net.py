@@ -214,7 +214,7 @@ def test_calibration_makes_scales_the_mean_error() -> None:
     zeros = torch.zeros(count, 1)
     batch = CropBatch(
         images, torch.rand(count, 20, 2, generator=generator), zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros,
-        zeros, zeros, zeros, zeros,
+        zeros, zeros, zeros, zeros, zeros, zeros, zeros,
     )  # fmt: skip
     factor = model.calibrate([batch])
     with torch.no_grad():

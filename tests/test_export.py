@@ -154,9 +154,7 @@ def test_a_file_of_other_weights_is_refused(folder: Path, torch_export: Exported
     compare(model, data, torch_file.run)
     with torch.no_grad():
         model.net.params.bias[0] += 10
-    with pytest.raises(
-        FacezooError, match=r"'identity' differs from the model's by .*nothing was written"
-    ):
+    with pytest.raises(FacezooError, match=r"'identity' differs from the model's by .*nothing was written"):
         compare(model, data, torch_file.run)
 
 

@@ -20,12 +20,13 @@ from facezoo.models.flowface.config import FlowFaceConfig, FlowFaceLossConfig
 from facezoo.models.flowface.net import MOST_SIGMA, START_SIGMA
 from facezoo.models.flowface.predict import FlowFace
 from facezoo.models.flowface.relief import relief_to_mesh
-from facezoo.models.flowface.uv import read_map, texel_values, texture_layout
+from facezoo.models.flowface.uv import interpolate, read_map, texel_values, texture_layout
 from facezoo.synth.engine import label_batch
 
 TINY = {
     "widths": [8, 8, 8, 8], "depths": [1, 1, 1, 1], "fusion": 8, "features": 8, "uv_size": 16, "uv_factor": 4,
     "uv_levels": 2, "levels": 2, "radius": 2, "hidden": 8, "motion": 8, "iterations": 2, "crop_size": 64,
+    "rank": 8, "neck_channels": 8, "neck": 16,
 }  # fmt: skip
 
 
@@ -78,6 +79,18 @@ def test_raft_parts_equal_torchvision() -> None:
         torch.testing.assert_close(own(*inputs), given(*inputs), **close)
     mask = rand(2, 576, 16, 16)
     torch.testing.assert_close(8 * raft.upsample(flow, mask, 8), utilities.upsample_flow(flow, mask), **close)
+
+
+def test_correlations_are_read_as_places() -> None:
+    x, y = torch.tensor([3.0, 10.25]), torch.tensor([6.0, 2.5])
+    columns, rows = torch.arange(16.0), torch.arange(12.0)
+    peak = -((columns - x[:, None, None]) ** 2 + (rows[:, None] - y[:, None, None]) ** 2)
+    log, place = raft.expect(peak[:, None])
+    torch.testing.assert_close(place, torch.stack((x, y), 1), atol=1e-3, rtol=0)
+    torch.testing.assert_close(log.exp().sum(1), torch.ones(2))
+    features = torch.stack(torch.meshgrid(columns, rows, indexing="xy"))[None]  # each cell says where it is
+    coords = torch.stack((x, y), 1).view(1, 2, 2, 1).transpose(1, 2)
+    torch.testing.assert_close(raft.sample(features, coords), coords)
 
 
 # -- texture and labels -----------------------------------------
@@ -147,6 +160,7 @@ def test_starts_at_the_mean_and_learns(model: FlowFace, samples: dict[str, torch
     face = model.head.topology.subset(1609)
     assert float((before.points - truth.mean(0))[:, face].norm(dim=2).mean()) < 0.01
     torch.testing.assert_close(before.log_sigma.exp(), torch.full_like(before.log_sigma, START_SIGMA))
+    assert torch.equal(before.points, before.guess[..., :2])  # no texel blurs where the updates begin
     assert before.steps.shape == (4, 1, 5023, 4) and before.maps.shape == (4, 1, 4, 64, 64)
     model.train()
     criterion = model.criterion(FlowFaceLossConfig())
@@ -166,7 +180,7 @@ def test_starts_at_the_mean_and_learns(model: FlowFace, samples: dict[str, torch
     missing = [name for name, p in model.named_parameters() if p.grad is None]
     assert not missing and torch.isfinite(torch.tensor(first))
     assert last < 0.7 * start  # four pictures are told apart, which the mean map cannot
-    assert float(output.log_sigma.exp().max()) < 1.001 * MOST_SIGMA
+    assert float(output.log_sigma.detach().exp().max()) < 1.001 * MOST_SIGMA
 
 
 def test_later_iterations_weigh_more_and_unknown_samples_nothing(
@@ -174,17 +188,20 @@ def test_later_iterations_weigh_more_and_unknown_samples_nothing(
 ) -> None:
     batch = augment(model, None).targets(samples)
     points, depth, _ = model.labels(batch)
-    right = torch.cat((points, depth, torch.full_like(depth, -4.0)), 2)
+    truth = torch.cat((points, depth), 2)
+    right = torch.cat((truth, torch.full_like(depth, -4.0)), 2)
     wrong = right.clone()
     wrong[..., :2] += 0.1
     maps = torch.zeros(4, 2, 4, 64, 64)
-    criterion = model.criterion(FlowFaceLossConfig(uv_map=0.0, decay=0.5))
+    criterion = model.criterion(FlowFaceLossConfig(uv_map=0.0, match=0.0, decay=0.5))
 
     def loss(steps: list[torch.Tensor], given: object = batch) -> float:
         from facezoo.models.flowface import FlowFaceOutput
 
         empty = torch.zeros(0)
-        terms = criterion(FlowFaceOutput(empty, empty, empty, empty, torch.stack(steps, 1), maps), given)
+        terms = criterion(
+            FlowFaceOutput(empty, empty, empty, empty, truth, empty, torch.stack(steps, 1), maps), given
+        )
         return float(terms["direct"])
 
     early, late = loss([wrong, right]), loss([right, wrong])
@@ -195,6 +212,23 @@ def test_later_iterations_weigh_more_and_unknown_samples_nothing(
     assert loss([wrong, broken], half) == pytest.approx(loss([wrong, wrong], half), rel=1e-4)
 
 
+def test_matches_are_best_at_the_true_place(model: FlowFace, samples: dict[str, torch.Tensor]) -> None:
+    batch = augment(model, None).targets(samples)
+    truth = torch.cat(model.labels(batch)[:2], 2)
+    criterion = model.criterion(FlowFaceLossConfig())
+    place = interpolate(truth, criterion.coarse_corners, criterion.coarse_bary)[:, :2].flatten(2).mT
+
+    def loss(shift: float) -> float:
+        centres = (torch.arange(8) + 0.5) / 8 - 0.5
+        x, y = (place[..., i, None] + shift - centres for i in range(2))
+        hat_x, hat_y = ((1 - 8 * d.abs()).clamp(min=1e-3) for d in (x, y))
+        match = (hat_y[..., None] * hat_x[..., None, :]).flatten(2)
+        log = (match / match.sum(2, keepdim=True)).log()
+        return float(criterion._mismatch(log, truth, torch.ones(4)))
+
+    assert loss(0.0) < 1.5 and loss(0.0) < loss(0.05) - 0.1 and loss(0.0) < loss(-0.05) - 0.1
+
+
 def test_weights_travel_without_the_head_and_predict_a_face(tmp_path: Path) -> None:
     torch.manual_seed(1)
     made = FlowFace.for_training(FlowFaceConfig(**TINY))
@@ -202,7 +236,8 @@ def test_weights_travel_without_the_head_and_predict_a_face(tmp_path: Path) -> N
     plain = Augment(made.crop, Mirror.of_head(made.head, 1609), None)
     made.start_from(measure_targets([made.targets(plain.targets(labels))], rank=0))
     made.save_pretrained(tmp_path)
-    assert (tmp_path / "model.safetensors").stat().st_size < 2_000_000  # no basis of the head is in it
+    # Directions of pictures, not the head's basis.
+    assert (tmp_path / "model.safetensors").stat().st_size < 2_000_000
     loaded = FlowFace.from_pretrained(tmp_path)
     picture = torch.rand(3, 160, 160)
     box = labels["box"][0].tolist()
@@ -219,7 +254,9 @@ def test_weights_travel_without_the_head_and_predict_a_face(tmp_path: Path) -> N
     torch.testing.assert_close(again, relief.landmarks["vertices"], atol=0.05, rtol=0)
 
 
-@pytest.mark.parametrize("change", [{"crop_size": 100}, {"uv_size": 18, "uv_levels": 3}, {"iterations": 0}])
+@pytest.mark.parametrize(
+    "change", [{"crop_size": 100}, {"uv_size": 18, "uv_levels": 3}, {"iterations": 0}, {"stride": 5}]
+)
 def test_impossible_sizes_are_refused(change: dict) -> None:
     with pytest.raises(RecipeError, match=next(iter(change))):
         FlowFaceConfig(**{**TINY, **change})

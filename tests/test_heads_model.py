@@ -112,6 +112,16 @@ def test_contour_rows_equal_reference(pack: dict[str, torch.Tensor], convention:
     assert torch.equal(rows, pack[f"dyn_table_row.{convention}"])
 
 
+def test_conventions_agree_on_a_picture() -> None:
+    """A head turned to its left, in axes with z to the viewer and in OpenCV's and PyTorch3D's with z away."""
+    yaw = torch.deg2rad(torch.arange(-38.0, 39.0, 2.0))
+    turns = axis_angle_to_matrix(torch.stack([yaw * 0, yaw, yaw * 0], 1))
+    rows = contour_row(turns, "deca")
+    assert rows[-1] == 38 and rows[0] == 77
+    for camera in ([1.0, -1.0, -1.0], [-1.0, 1.0, -1.0]):
+        assert torch.equal(contour_row(torch.diag(torch.tensor(camera)) @ turns, "smplx"), rows)
+
+
 def test_contour_rows_saturate() -> None:
     yaw = torch.deg2rad(torch.tensor([-50.0, -39.0, -1.0, 0.0, 39.0, 60.0]))
     turns = axis_angle_to_matrix(torch.stack([yaw * 0, yaw, yaw * 0], 1))

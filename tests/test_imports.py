@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "facezoo"
 
 # Left to right: a room may import from its own column and from columns to its left.
 COLUMNS = (
-    {"errors", "types"},
+    {"checks", "errors", "settings", "types"},
     {"geometry", "mesh"},
     {"heads", "render", "metrics", "backbones"},
     {"fitting", "detect", "losses", "synth", "data", "catalog", "hub"},
@@ -28,14 +28,14 @@ SAME_ROOM = {"config": "training"}
 CALL_TIME = {("types", "viz"), ("models", "tracking")}
 # Rooms that need no torch, so that `facezoo list` is instant.
 LIGHT = {
-    "__init__", "__main__", "catalog/__init__", "catalog/rows", "catalog/specs", "errors",
+    "__init__", "__main__", "catalog/__init__", "catalog/rows", "catalog/specs", "checks", "errors", "settings",
     "cli/__init__", "cli/list_command", "cli/info_command",
 }  # fmt: skip
 # Optional packages and the only files that may import them.
 ONE_FILE = {
     "pytorch3d": {"render/pytorch3d.py"},
     "wandb": {"training/run.py"},
-    "av": {"data/video.py"},
+    "av": {"data/video_file.py"},
 }
 FORBIDDEN = {"pytorch_lightning", "cv2", "chumpy", "smplx", "theseus", "trimesh", "drtk"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from skimage.data import astronaut
 
 from facezoo.data.images import ImageArray
 from facezoo.detect import Detections
+from facezoo.models.dense.net import DenseOutput
 from facezoo.models.dense.predict import DenseLandmarks
+from facezoo.models.predict import Crops
+from facezoo.types import Face
 
 FACE = torch.tensor([177.0, 72.0, 272.0, 178.0])  # the astronaut's, brows to chin
 FLAG = torch.tensor([20.0, 300.0, 110.0, 390.0])
@@ -55,6 +59,37 @@ def test_finds_without_a_face_are_dropped_and_boxes_tightened(trusting: Trusting
         assert faces[0].score == pytest.approx(0.8)
     told = trusting.predict(astronaut(), boxes=FACE.tolist(), fit=False)[0].box
     assert float((both[0][0].box - told).abs().max()) < 0.15 * float(FACE[2] - FACE[0])
+
+
+class Counting(DenseLandmarks):
+    """Remembers how many crops it decoded, with a fit and without."""
+
+    decoded: ClassVar[list[tuple[bool, int]]] = []
+
+    def decode(self, output: DenseOutput, crops: Crops, *, fit: bool = True) -> list[Face]:
+        """See :class:`DenseLandmarks`."""
+        self.decoded.append((fit, len(crops)))
+        return super().decode(output, crops, fit=fit)
+
+
+def test_doubted_finds_are_decoded_once_and_fitted_only_if_they_are_faces(tmp_path: Path) -> None:
+    model = toy_model(tmp_path)
+    model.__class__ = Counting
+    told = model.predict(astronaut(), boxes=FACE.tolist())[0]
+    sure = float(told.confidence["ibug68"].mean())
+    crops = torch.stack([FLAG, FACE])
+    with torch.no_grad():
+        flag = model.read([astronaut()] * 2, crops, torch.zeros(2, dtype=torch.long), False)[0]
+    unsure = float(flag.confidence["ibug68"].mean())
+    if sure < unsure:  # the toy knows nothing of faces: what it trusts more stands for one
+        crops, sure, unsure = crops.flip(0), unsure, sure
+    model.info["least_confidence"] = (sure + unsure) / 2
+    Counting.decoded.clear()
+    with torch.no_grad():
+        faces = model.read([astronaut()] * 2, crops, torch.zeros(2, dtype=torch.long), True, [True, True])
+    assert Counting.decoded == [(True, 1), (False, 1)]
+    assert [face.fit is not None for face in faces] == [False, True]
+    assert [model.is_face(face) for face in faces] == [False, True]
 
 
 def test_what_the_caller_answers_for_is_not_doubted(trusting: Trusting) -> None:

@@ -23,7 +23,7 @@ def test_table_has_means_spreads_and_dashes():
 
 def test_wrong_arguments_say_what_is_missing(capsys):
     assert main(["root=x"]) == 2
-    assert "root=SHARDS out=FOLDER" in capsys.readouterr().err
+    assert "out=FOLDER" in capsys.readouterr().err
     assert main(["root=x", "out=y", "minutes=soon"]) == 2
 
 

@@ -87,7 +87,7 @@ def test_whiten_command(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "shape" in text and "30:" in text and (tmp_path / "w.safetensors").is_file()
     assert main(["whiten", "heads=open-v1"]) == 2
-    assert "head=" in capsys.readouterr().err
+    assert "Did you mean 'head'?" in capsys.readouterr().err
 
 
 @pytest.mark.slow

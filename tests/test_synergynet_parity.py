@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from synergynet_official import PACK, official_state, write_official_head
@@ -13,6 +15,15 @@ from facezoo.models.synergynet.convert import load_official, official_config
 from facezoo.models.synergynet.criterion import code_loss, parameter_loss, wing_loss
 from facezoo.models.synergynet.module import SynergyModel
 from facezoo.models.synergynet.official import cropped, enlarged_box, official_pose, to_picture
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Sum in one order: how many threads share a convolution moves its last bits, and 52 layers pass them on."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -117,15 +117,32 @@ def build_parser() -> argparse.ArgumentParser:
     whole.add_argument("--overwrite", action="store_true", help="start over instead of going on")
 
     track = verbs.add_parser("track", help="follow the faces of a video and fit one head a person to all frames")
-    track.add_argument("input", metavar="VIDEO", help="video file (extra video) or folder of frames")
+    track.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="VIDEO",
+        help="video file or webcam[:N] (extra video), or folder of frames; several with --cameras",
+    )
     track.add_argument("-o", "--out", required=True, metavar="DIR", help="run again, it goes on where it stopped")
     track.add_argument("--model", default="dense-1609", help="name or folder (default: %(default)s)")
     track.add_argument("--detector", default="auto", help="default: %(default)s")
     track.add_argument("--online", action="store_true", help="causal: no frame sees the future")
+    track.add_argument(
+        "--budget", type=float, metavar="MS", help="online: milliseconds a frame; drops work, not frames"
+    )
+    track.add_argument(
+        "--cameras", metavar="FILE", help="calibration of several videos (docs/tracking.md), or uncalibrated"
+    )
+    track.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
     track.add_argument("--fps", type=float, metavar="N", help="default: the video's; 30 for a folder")
     track.add_argument("--people", type=int, default=4, metavar="N", help="most at once (default: %(default)s)")
     track.add_argument("--focal", type=float, metavar="PX", help="focal length in pixels; default: estimated")
-    track.add_argument("--no-overlay", action="store_true", help="draw no pictures")
+    track.add_argument(
+        "--overlay",
+        choices=("auto", "mp4", "png", "none"),
+        default="auto",
+        help="what is drawn; auto is mp4 with the extra video, else png",
+    )
     track.add_argument("--overwrite", action="store_true", help="start over instead of going on")
     track.add_argument("--json", action="store_true", help="print a summary as JSON, without a progress bar")
     _device(track)
@@ -152,8 +169,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="data=aflw2000|aflw|300w-lp|aflw2000_9|dlib_18 root=DIR [boxes=truth|detector|displaced] [out=DIR], "
         "data=now root=DIR "
-        "[split=validation|test] [out=DIR], data=now-synthetic [count=N] [out=DIR], or data=synthetic [count=N] "
-        "[out=DIR] "
+        "[split=validation|test] [out=DIR], data=now-synthetic [count=N] [out=DIR], data=tracking [models=A,B] "
+        "[count=N] [frames=N] [kinds=A,B] [out=DIR], data=multiface root=DIR [models=A,B] [out=DIR], or data=synthetic "
+        "[count=N] [out=DIR] "
         "(a stabilizer: also unpose=N)",
     )
     evaluate.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -182,7 +200,7 @@ def build_parser() -> argparse.ArgumentParser:
     publish.add_argument("--json", action="store_true")
 
     bench = verbs.add_parser("bench", help="measure speed on this machine")
-    bench.add_argument("what", choices=("fit", "render", "predict", "train", "stabilizer", "synergynet"))
+    bench.add_argument("what", choices=("fit", "render", "predict", "track", "train", "stabilizer", "synergynet"))
     bench.add_argument(
         "settings",
         nargs="*",
@@ -190,7 +208,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="for train: recipe=NAME [steps=N] and a recipe's keys",
     )
     bench.add_argument("--json", action="store_true")
-    bench.add_argument("--model", default="dense-1609", help="for predict (default: %(default)s), or stabilizer")
+    bench.add_argument("--model", default="dense-1609", help="for predict, track (default: %(default)s), or stabilizer")
     _device(bench)
 
     assets = verbs.add_parser("assets", help="add licensed heads to this machine, or list them")

@@ -9,6 +9,10 @@ from typing import Any
 from facezoo.cli.demo_command import astronaut
 from facezoo.errors import InputError
 from facezoo.models.load import pick_device
+from facezoo.settings import Setting, read_settings, split_words, whole
+
+# Of ``bench train``; all else is the recipe's.
+_TRAIN = {"recipe": Setting("dense"), "steps": Setting(10, whole(1))}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,15 +33,9 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     if args.what == "train":
         from facezoo.training.bench import bench_train
 
-        given = dict(
-            part.partition("=")[::2] for part in args.settings if part.startswith(("recipe=", "steps="))
-        )
-        if not given.get("steps", "10").isdigit() or given.get("steps") == "0":
-            raise InputError(f"steps must be a whole number from 1 on, got {given['steps']!r}")
-        overrides = [part for part in args.settings if not part.startswith(("recipe=", "steps="))]
-        return bench_train(
-            given.get("recipe", "dense"), overrides, steps=int(given.get("steps", "10")), device=args.device
-        )
+        own, overrides = split_words(args.settings, _TRAIN)
+        given = read_settings("bench train", own, _TRAIN)
+        return bench_train(given["recipe"], overrides, steps=given["steps"], device=args.device)
     if args.what == "fit":
         from facezoo.fitting.bench import bench_fit
 
@@ -46,6 +44,10 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
         from facezoo.render.bench import bench_render
 
         return bench_render(device=pick_device(args.device))
+    if args.what == "track":
+        from facezoo.tracking.bench import bench_track
+
+        return bench_track(astronaut(), args.model, args.device)
     if args.what == "synergynet":
         from facezoo.evaluation.synergynet_bench import bench_synergynet
 

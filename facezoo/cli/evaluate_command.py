@@ -8,44 +8,50 @@ from pathlib import Path
 from typing import Any
 
 from facezoo.cli.evaluate_now import NOW_DATA, run_now
+from facezoo.cli.evaluate_relief import RELIEF_DATA, run_relief
+from facezoo.cli.evaluate_tracking import TRACKING_DATA, run_tracking
 from facezoo.data.readers import READERS, open_reader
-from facezoo.errors import InputError, unknown_name
+from facezoo.errors import unknown_name
 from facezoo.evaluation.landmarks68 import evaluate
 from facezoo.evaluation.picture import contact_sheet
-from facezoo.hub import resolve, sha256_of
+from facezoo.hub import resolve
 from facezoo.hub.bias import BIAS_FILE
-from facezoo.mesh.io.atomic import write_bytes
+from facezoo.mesh.io.atomic import write_bytes, write_json
 from facezoo.models.base import read_config
 from facezoo.models.load import load
+from facezoo.settings import Setting, read_settings, whole
 from facezoo.viz.save import png_bytes
 
-_KEYS = ("data", "root", "boxes", "out", "count", "unpose", "split")
+_PHOTOGRAPHS = {"root": Setting(needed="DIR"), "boxes": Setting("truth"), "out": Setting()}
+_GROUPS = {"count": Setting(500, whole(1)), "out": Setting()}
+_MESHES = {"count": Setting(256, whole(1)), "unpose": Setting(32, whole()), "out": Setting()}
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    settings = _settings(args.settings)
-    if settings.get("data") == "synthetic":
-        if read_config(resolve(args.model).folder)["method"] == "stabilizer":
-            return _stabilizer(args, settings)
+    settings = _settings(args.model, args.settings)
+    if "unpose" in settings:
+        return _stabilizer(args, settings)
+    if settings["data"] == "synthetic":
         return _by_groups(args, settings)
-    if settings.get("data") in NOW_DATA:
+    if settings["data"] in NOW_DATA:
         return run_now(args, settings)
-    if settings.get("data") in ("aflw2000", "aflw") or settings.get("boxes") == "displaced":
+    if settings["data"] in RELIEF_DATA:
+        return run_relief(args, settings)
+    if settings["data"] in TRACKING_DATA:
+        return run_tracking(args, settings)
+    if settings["data"] in ("aflw2000", "aflw") or settings["boxes"] == "displaced":
         from facezoo.cli.evaluate_turned import run_turned
 
         return run_turned(args, settings)
-    for key, hint in (("data", "|".join(READERS)), ("root", "the dataset's folder")):
-        if key not in settings:
-            raise InputError(f"evaluate needs {key}={hint}.")
     reader = open_reader(settings["data"], settings["root"])
     model = load(args.model, device=args.device)
-    boxes = settings.get("boxes", "truth")
+    boxes = settings["boxes"]
     result = evaluate(model, reader, boxes, args.detector)  # type: ignore[arg-type]
     summary = {
         "data": settings["data"],
         **result.summary,
-        "weights_sha256": _weights_sha256(model.model_id),
+        "weights_sha256": resolve(model.model_id).weights_sha256,
         "command": f"facezoo evaluate {model.model_id} data={settings['data']} root=DIR boxes={boxes}"
         + (f" --detector {args.detector}" if boxes == "detector" else ""),
     }
@@ -54,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         for labels in result.summary["nme_percent"]:
             picture = contact_sheet(result, labels)
             write_bytes(stem.with_name(f"{stem.name}_{labels}.png"), png_bytes(picture))
-        write_bytes(stem.with_name(f"{stem.name}.json"), (json.dumps(summary, indent=1) + "\n").encode())
+        write_json(stem.with_name(f"{stem.name}.json"), summary)
     if args.json:
         print(json.dumps(summary, indent=1))
     else:
@@ -62,13 +68,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _by_groups(args: argparse.Namespace, settings: dict[str, str]) -> int:
+def _by_groups(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     from facezoo.evaluation.groups import measure_groups  # the renderer, which photographs do without
 
-    if not settings.get("count", "500").isdigit():
-        raise InputError(f"count must be a whole number, got {settings['count']!r}.")
     model = load(args.model, device=args.device)
-    report = measure_groups(model, _weights_sha256(model.model_id), int(settings.get("count", "500")))
+    report = measure_groups(model, resolve(model.model_id).weights_sha256, settings["count"])
     if "out" in settings:
         write_bytes(Path(settings["out"]) / BIAS_FILE, report.to_json().encode())
     if args.json:
@@ -81,24 +85,16 @@ def _by_groups(args: argparse.Namespace, settings: dict[str, str]) -> int:
     return 0
 
 
-def _stabilizer(args: argparse.Namespace, settings: dict[str, str]) -> int:
+def _stabilizer(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     from facezoo.evaluation.stabilizer_table import measure, table
 
-    for key in ("count", "unpose"):
-        if not settings.get(key, "1").isdigit():
-            raise InputError(f"{key} must be a whole number, got {settings[key]!r}.")
     model: Any = load(args.model, device="cpu")
-    found = measure(model, int(settings.get("count", "256")), unpose=int(settings.get("unpose", "32")))
-    result = {"model": model.model_id, "weights_sha256": _weights_sha256(model.model_id), **found}
+    found = measure(model, settings["count"], unpose=settings["unpose"])
+    result = {"model": model.model_id, "weights_sha256": resolve(model.model_id).weights_sha256, **found}
     if "out" in settings:
-        write_bytes(Path(settings["out"]) / "stabilizer.json", (json.dumps(result, indent=1) + "\n").encode())
+        write_json(Path(settings["out"]) / "stabilizer.json", result)
     print(json.dumps(result, indent=1) if args.json else "\n".join(table(result)))
     return 0
-
-
-def _weights_sha256(model: str) -> str:
-    """Sign a measurement with the weights it was made on, so that no card shows it for others."""
-    return sha256_of(resolve(model).folder / "model.safetensors")
 
 
 def _print(summary: dict) -> None:
@@ -109,13 +105,13 @@ def _print(summary: dict) -> None:
         print(f"NME % ({labels} labels)  {cells}")
 
 
-def _settings(items: list[str]) -> dict[str, str]:
-    settings: dict[str, str] = {}
-    for item in items:
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise InputError(f"expected key=value, got {item!r}; keys: {', '.join(_KEYS)}.")
-        if key not in _KEYS:
-            raise unknown_name("evaluate setting", key, _KEYS)
-        settings[key] = value
-    return settings
+def _settings(model: str, words: list[str]) -> dict[str, Any]:
+    """Read the settings that the data have: which ones, ``data=`` itself decides."""
+    names = [*READERS, *NOW_DATA, *RELIEF_DATA, *TRACKING_DATA, "synthetic"]
+    data = next((word.partition("=")[2] for word in words if word.startswith("data=")), "")
+    if data and data not in names:
+        raise unknown_name("data", data, names)
+    known = {**NOW_DATA, **RELIEF_DATA, **TRACKING_DATA, "synthetic": _GROUPS}.get(data, _PHOTOGRAPHS)
+    if data == "synthetic" and read_config(resolve(model).folder)["method"] == "stabilizer":
+        known = _MESHES
+    return read_settings("evaluate", words, {"data": Setting(needed="|".join(names)), **known})

@@ -7,26 +7,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-from facezoo.data.readers import READERS, open_reader
-from facezoo.errors import InputError
+from facezoo.data.readers import open_reader
 from facezoo.evaluation.displaced_boxes import evaluate_displaced
 from facezoo.evaluation.large_pose import evaluate_large_pose, report
-from facezoo.hub import resolve, sha256_of
-from facezoo.mesh.io.atomic import write_bytes
+from facezoo.hub import resolve
+from facezoo.mesh.io.atomic import write_json
 from facezoo.models.load import load
 
 
-def run_turned(args: argparse.Namespace, settings: dict[str, str]) -> int:
+def run_turned(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     """Measure and print.
 
     Args:
         args: of ``facezoo evaluate``.
         settings: ``data``, ``root``, ``boxes`` (truth, detector or displaced) and ``out`` for a JSON file.
     """
-    for key, hint in (("data", "|".join(READERS)), ("root", "the dataset's folder")):
-        if key not in settings:
-            raise InputError(f"evaluate needs {key}={hint}.")
-    data, boxes = settings["data"], settings.get("boxes", "truth")
+    data, boxes = settings["data"], settings["boxes"]
     reader = open_reader(data, settings["root"])
     model = load(args.model, device=args.device)
     summary: dict[str, Any] = {"data": data, "boxes": boxes}
@@ -48,10 +44,9 @@ def run_turned(args: argparse.Namespace, settings: dict[str, str]) -> int:
             f"boxes: {summary['boxes']}; landmarks: {summary['landmarks']}; {summary['note']}",
             *report(result, data),
         ]
-    summary["weights_sha256"] = sha256_of(resolve(model.model_id).folder / "model.safetensors")
+    summary["weights_sha256"] = resolve(model.model_id).weights_sha256
     summary["command"] = f"facezoo evaluate {model.model_id} data={data} root=DIR boxes={boxes}"
     if "out" in settings:
-        path = Path(settings["out"]) / f"{data}_{boxes}.json"
-        write_bytes(path, (json.dumps(summary, indent=1) + "\n").encode())
+        write_json(Path(settings["out"]) / f"{data}_{boxes}.json", summary)
     print(json.dumps(summary, indent=1) if args.json else "\n".join(lines))
     return 0

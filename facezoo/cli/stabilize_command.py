@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from facezoo.errors import InputError
-from facezoo.mesh.io.atomic import write_bytes
+from facezoo.mesh.io.atomic import write_bytes, write_json
 from facezoo.mesh.io.sequence import MeshSequence, read_sequence, write_sequence, write_sequence_npz
 from facezoo.models.load import load
 from facezoo.models.stabilizer.predict import SkullStabilizer
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         write_sequence(out / "meshes", moved, args.format)
     motion = describe(sequence, result, model.model_id)
-    write_bytes(out / "motion.json", (json.dumps(motion, indent=1) + "\n").encode())
+    write_json(out / "motion.json", motion)
     if len(sequence) > 1 and not args.no_pictures:
         faces = sequence.mesh.faces
         write_bytes(out / "before_after.png", png_bytes(strip(sequence.vertices, moved.vertices, faces)))

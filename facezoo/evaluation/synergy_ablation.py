@@ -8,7 +8,6 @@ recipe's (trainer.precision=bf16, say) and hold for all runs. ``table.md`` and `
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
@@ -19,13 +18,14 @@ from typing import Any
 import torch
 
 from facezoo.data.readers import open_reader
-from facezoo.errors import FacezooError, InputError
+from facezoo.errors import FacezooError
 from facezoo.evaluation.groups import spread_seeds
 from facezoo.evaluation.landmarks68 import evaluate
-from facezoo.mesh.io.atomic import write_bytes
+from facezoo.mesh.io.atomic import write_bytes, write_json
 from facezoo.metrics import NormalizedMeanError
 from facezoo.models.predict import FaceModel
 from facezoo.models.synergynet.predict import SynergyFaces
+from facezoo.settings import Setting, number, read_settings, run_module, several, split_words, whole
 from facezoo.synth.engine import Sample, render_sample
 
 # What each variant switches off.
@@ -35,7 +35,15 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "without reverse path": ("loss.reverse=0", "loss.consistency=0"),
     "without consistency": ("loss.consistency=0",),
 }
-_OWN = ("root", "out", "minutes", "seeds", "people", "real")
+# All other settings are the recipe's.
+_KEYS = {
+    "root": Setting(needed="SHARDS"),
+    "out": Setting(needed="FOLDER"),
+    "minutes": Setting(8.0, number),
+    "seeds": Setting([0, 1, 2], several(whole())),
+    "people": Setting(200, whole(1)),
+    "real": Setting(),
+}
 _BATCH = 16
 
 
@@ -93,34 +101,27 @@ def table(results: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
 
 def main(arguments: list[str]) -> int:
     """Run what the arguments describe; return the exit code."""
-    given = dict(argument.partition("=")[::2] for argument in arguments)
-    extra = [a for a in arguments if a.partition("=")[0] not in _OWN]
-    try:
-        if not given.get("root") or not given.get("out"):
-            raise InputError(f"give root=SHARDS out=FOLDER\n{__doc__}")
-        out, minutes = Path(given["out"]), float(given.get("minutes", "8"))
-        seeds = [int(text) for text in given.get("seeds", "0,1,2").split(",")]
-        samples = [render_sample(seed) for seed in spread_seeds(int(given.get("people", "200")))]
-        results: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
-        for seed in seeds:
-            for variant, runs in results.items():
-                export = train_variant(out, variant, seed, given["root"], minutes, extra)
-                model = SynergyFaces.from_pretrained(export)
-                runs.append(measure(model, samples, given.get("real", "")))
-                _write(out, {k: v for k, v in results.items() if v}, arguments)
-        print("\n".join(table(results)))
-    except FacezooError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(f"error: {error}\n{__doc__}", file=sys.stderr)
-        return 2
-    return 0
+    return run_module(__doc__, _run, arguments)
+
+
+def _run(arguments: list[str]) -> None:
+    own, extra = split_words(arguments, _KEYS)
+    given = read_settings("synergy_ablation", own, _KEYS)
+    out = Path(given["out"])
+    samples = [render_sample(seed) for seed in spread_seeds(given["people"])]
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
+    for seed in given["seeds"]:
+        for variant, runs in results.items():
+            export = train_variant(out, variant, seed, given["root"], given["minutes"], extra)
+            model = SynergyFaces.from_pretrained(export)
+            runs.append(measure(model, samples, given.get("real", "")))
+            _write(out, {k: v for k, v in results.items() if v}, arguments)
+    print("\n".join(table(results)))
 
 
 def _write(out: Path, results: dict[str, list[dict[str, float]]], arguments: list[str]) -> None:
     content: dict[str, Any] = {"results": results, "command": " ".join(arguments)}
-    write_bytes(out / "table.json", (json.dumps(content, indent=1) + "\n").encode())
+    write_json(out / "table.json", content)
     write_bytes(out / "table.md", ("\n".join(table(results)) + "\n").encode())
 
 

@@ -16,15 +16,16 @@ def contour_row(rotation: Tensor, convention: str) -> Tensor:
     """Choose the table row for a head rotation; not differentiable.
 
     The yaw is ``atan2(-R20, sqrt(R00² + R10²))`` in degrees, rounded half to even and clamped to ±39; rows
-    0..39 hold 0..39 degrees, rows 40..78 hold -1..-39.
+    0..39 hold 0..39 degrees, rows 40..78 hold -1..-39. The sign depends on the axes that the rotation leads to:
 
-    Two conventions are in use for the sign, and the wrong one puts the contour on the wrong cheek:
+    * ``"smplx"`` (smplx, FLAME_PyTorch, metrical-tracker): MINUS the yaw, for a camera with z INTO the picture, as
+      this library's head-to-camera rotation (OpenCV axes) or PyTorch3D's.
+    * ``"deca"`` (DECA, MICA, photometric_optimization): PLUS the yaw, for axes with y up and z to the viewer, as
+      FLAME's own; DECA flips y and z only after the projection.
 
-    * ``"smplx"`` (smplx, FLAME_PyTorch, metrical-tracker): MINUS the yaw. Right for a camera that looks
-      along -z at a head in FLAME's frame (y up, z out of the face). From this library's head-to-camera
-      rotation R (OpenCV axes), pass ``diag(1, -1, -1) @ R``.
-    * ``"deca"`` (DECA, MICA, photometric_optimization): PLUS the yaw; right only for rotations used as those
-      repositories use them, with y and z flipped after the projection.
+    Used so, both choose the same row for the same picture: ``"smplx"`` of ``diag(1, -1, -1) @ R`` is ``"deca"`` of
+    R, and FLAME's rows count degrees that the head turns to its left. The other sign puts the contour on the wrong
+    cheek. The open head's table counts turns to the head's right, so it wants the other name of the two.
 
     Args:
         rotation: (B, 3, 3).

@@ -20,7 +20,7 @@ from facezoo.hub.cache import RepoCache, is_commit
 from facezoo.hub.environment import cache_folder, offline
 from facezoo.hub.failures import Unreachable
 from facezoo.hub.names import FILES, RepoName, good_revision, read_name
-from facezoo.hub.verify import REINSTALL, verify_files
+from facezoo.hub.verify import REINSTALL, sha256_of, verify_files
 
 CONFIG_NAME, WEIGHTS_NAME = FILES
 Source = Literal["folder", "embedded", "cache", "hub"]
@@ -47,6 +47,11 @@ class Checkpoint:
     source: Source = "folder"
     revision: str | None = None
     licences: Licences | None = None
+
+    @property
+    def weights_sha256(self) -> str:
+        """Digest of the weights as they lie on disk: signs a measurement, so that no card shows it for others."""
+        return sha256_of(self.folder / WEIGHTS_NAME)
 
     def verify(self) -> None:
         """Check every pinned file.

@@ -19,13 +19,14 @@ _POOLED = ("pooling", "neck_channels", "crop_size")
 _PREFIX = "net.features."
 
 
-def load_features(own: nn.Module, config: Any) -> None:
+def load_features(own: nn.Module, config: Any, part: str = "") -> None:
     """Copy image features into a network, in place.
 
     Args:
         own: an :class:`~facezoo.backbones.features.ImageFeatures`, or a
             :class:`~facezoo.backbones.nano.NanoBackbone` that takes over the backbone only.
         config: the method's configuration; ``features_from`` names the checkpoint.
+        part: prefix of the checkpoint's tensors that ``own`` takes, if it is another layer behind the backbone.
 
     Raises:
         UnknownNameError, AssetError: there is no such checkpoint, or it holds no features.
@@ -35,7 +36,7 @@ def load_features(own: nn.Module, config: Any) -> None:
     checkpoint.verify()
     given = read_config(checkpoint.folder)["config"]
     whole = isinstance(own, ImageFeatures)
-    shared = (*_MAPS, *_POOLED) if whole else _MAPS
+    shared = (*_MAPS, *(key for key in _POOLED if hasattr(config, key))) if whole or part else _MAPS
     wrong = [key for key in shared if given.get(key) != getattr(config, key)]
     if wrong:
         listed = " ".join(f"model.{key}={str(given.get(key)).replace(' ', '')}" for key in wrong)
@@ -48,7 +49,7 @@ def load_features(own: nn.Module, config: Any) -> None:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise AssetError(f"{path} cannot be read: {error}") from error
-    prefix = _PREFIX if whole else f"{_PREFIX}backbone."
+    prefix = part or (_PREFIX if whole else f"{_PREFIX}backbone.")
     found = {
         name.removeprefix(prefix): value.float() if value.is_floating_point() else value
         for name, value in tensors.items()

@@ -7,7 +7,6 @@ functions, :meth:`FaceModel.landmarks68` and :meth:`FaceModel.decode`; it never 
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from facezoo.data.cut import window
 from facezoo.data.images import ImageArray, ImageSource, LoadedImage, load_image
 from facezoo.detect import Detections, Detector, given_boxes, load_detector, survivors
 from facezoo.detect.boxes import BoxesLike
@@ -70,8 +70,8 @@ class Crops:
             height, width = sizes[i]
             # The resampler averages whole blocks of pixels and reads up to three beyond the square.
             block = max(1, int((square[2] - square[0]) / spec.size))
-            x0, x1 = _span(square[0], square[2], block, width)
-            y0, y1 = _span(square[1], square[3], block, height)
+            x0, x1 = window(square[0], square[2], block, width)
+            y0, y1 = window(square[1], square[3], block, height)
             parts.append(torch.from_numpy(image[y0:y1, x0:x1].astype(np.float32) / 255).permute(2, 0, 1))
             local[i] -= torch.tensor([x0, y0, x0, y0], dtype=local.dtype)
         intrinsics = [Camera.default_K(*size) for size in sizes]
@@ -151,9 +151,18 @@ class FaceModel(ZooModel):
         False alarms get wide scales. The least mean confidence of the set ``doubts`` travels with the weights
         (``least_confidence`` in config.json), because it depends on their calibration; without a set: always.
         """
-        if not self.doubts:
-            return True
-        return float(face.confidence[self.doubts].mean()) >= float(self.info.get("least_confidence", 0.0))
+        return not self.doubts or self._trusts(face.confidence[self.doubts])
+
+    def confidences(self, output: Any) -> dict[str, Tensor]:
+        """Return the confidence (B, N) in [0, 1] of each landmark set that has one; ``doubts`` must be among them.
+
+        Args:
+            output: what ``forward`` returned, in float32.
+        """
+        return {}
+
+    def _trusts(self, confidence: Tensor) -> bool:
+        return float(confidence.mean()) >= float(self.info.get("least_confidence", 0.0))
 
     def track(self, source: Any, **options: Any) -> Track:
         """Follow the faces of a video and fit one head a person; see :func:`facezoo.tracking.track`."""
@@ -302,12 +311,14 @@ class FaceModel(ZooModel):
         crops = crops.to(self.device)
         if not (fit and self.doubts and any(doubted)):
             return self.decode(output, crops, fit=fit)
-        faces = self.decode(output, crops, fit=False)
-        sure = [i for i, face in enumerate(faces) if not doubted[i] or self.is_face(face)]
-        part_output = type(output)(*(value[sure] for value in output))
-        for i, face in zip(sure, self.decode(part_output, crops.rows(sure), fit=True), strict=True):
-            faces[i] = face
-        return faces
+        confidence = self.confidences(type(output)(*(value.float() for value in output)))[self.doubts].cpu()
+        fitted = [not doubt or self._trusts(row) for doubt, row in zip(doubted, confidence, strict=True)]
+        faces: dict[int, Face] = {}
+        for yes in (True, False):
+            rows = [i for i, chosen in enumerate(fitted) if chosen == yes]
+            part_output = type(output)(*(value[rows] for value in output))
+            faces |= zip(rows, self.decode(part_output, crops.rows(rows), fit=yes), strict=True)
+        return [faces[i] for i in range(len(crops))]
 
     def _forward(self, crops: Crops) -> Any:
         return self(crops.pixels.to(self.device))
@@ -320,12 +331,6 @@ def _load(source: ImageSource, index: int | None) -> LoadedImage:
         if index is None or isinstance(source, str):
             raise
         raise type(error)(f"picture {index} of the list: {error}") from error
-
-
-def _span(low: float, high: float, block: int, extent: int) -> tuple[int, int]:
-    """Return the pixels to keep along one axis, from a block's edge: at least one, even beside the picture."""
-    first = min(max(math.floor(low) - 4 * block, 0), extent - 1) // block * block
-    return first, max(min(math.ceil(high) + 4 * block, extent), first + 1)
 
 
 def _sane(fresh: Tensor, crops: Crops) -> Tensor:

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from facezoo.errors import InputError
-from facezoo.mesh.io.atomic import write_bytes
+from facezoo.mesh.io.atomic import write_bytes, write_json
 from facezoo.predicting.pictures import Picture
 
 MANIFEST = "manifest.jsonl"
@@ -96,7 +96,7 @@ class Ledger:
                     f"{self.out} holds results of other settings ({_differences(before, settings, differing)}); "
                     "give another --out, or --overwrite to start over."
                 )
-            write_bytes(self.state / "settings.json", (json.dumps(settings, indent=1) + "\n").encode())
+            write_json(self.state / "settings.json", settings)
             done = {}
             for picture in pictures:
                 if (record := self._finished(picture, known.get(picture.name))) is not None:

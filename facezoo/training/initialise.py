@@ -17,7 +17,7 @@ from facezoo.data.statistics import measure_targets
 from facezoo.errors import RecipeError
 from facezoo.heads import load_head
 from facezoo.hub import Checkpoint, resolve
-from facezoo.mesh.io.atomic import write_bytes
+from facezoo.mesh.io.atomic import write_json
 from facezoo.models.base import ZooModel, read_config
 from facezoo.training.inheritance import Inheritance, inherit_weights, nothing_inherited
 from facezoo.training.lineage import ancestry, combine, data_licence, describe_parent, own_licences
@@ -151,8 +151,9 @@ def check_fits(parent: ZooModel, recipe: Recipe) -> None:
 
 
 def start_from_data(model: ZooModel, data: FaceDataModule, augment: Augment, recipe: Recipe) -> None:
-    """Initialise output layers with statistics of augmented training targets, where the data are pictures."""
+    """Initialise output layers with statistics of augmented training targets, or as other data than pictures say."""
     if not isinstance(data, FaceDataModule):
+        data.start(model, augment)
         return
 
     def targets() -> list[tuple[Tensor, Tensor]]:
@@ -231,7 +232,7 @@ def _record(
 
 @rank_zero_only
 def _write(run_dir: Path, values: dict[str, Any]) -> None:
-    write_bytes(run_dir / REPORT, (json.dumps(values, indent=1) + "\n").encode())
+    write_json(run_dir / REPORT, values)
 
 
 def _read(run_dir: Path) -> dict[str, Any] | None:

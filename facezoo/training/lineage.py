@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from facezoo.catalog import CATALOG, Licences
-from facezoo.data.datamodule import FaceDataModule, SyntheticStream
+from facezoo.data.datamodule import FaceDataModule
+from facezoo.data.sources import SyntheticStream
 from facezoo.heads.registry import DEFAULT_HEAD
 from facezoo.hub import Checkpoint, sha256_of
 from facezoo.models.base import WEIGHTS_FILE, read_config

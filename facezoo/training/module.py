@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -309,8 +310,10 @@ class TrainingModule(lightning.LightningModule):
         return inputs
 
     def _crop_seed(self, rank: int, step: int | None = None) -> int:
+        """Hash seed, step and process: torch's CPU generator keeps 32 bits, in which a plain sum comes round again."""
         step = self.global_step if step is None else step
-        return (self.seed * 1_000_003 + step * 4099 + rank) % (2**63 - 1)
+        key = f"{self.seed} {step} {rank}".encode()
+        return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 1
 
 
 def _to_float(output: Any) -> Any:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from facezoo.config import Recipe, resolve, to_yaml, versions
 from facezoo.errors import AssetError, FacezooError
-from facezoo.mesh.io.atomic import write_bytes
+from facezoo.mesh.io.atomic import write_bytes, write_json
 
 _NONE = 2**62
 
@@ -82,7 +82,7 @@ def save_evidence(
         "versions": versions(),
         "recipe": to_yaml(recipe),
     }
-    file = write_bytes(stem.with_suffix(".json"), (json.dumps(_plain(description), indent=1) + "\n").encode())
+    file = write_json(stem.with_suffix(".json"), _plain(description))
     terms = ", ".join(f"{k} {v:g}" for k, v in known["terms"].items())
     cures = [f"optim.lr={recipe.optim.lr / 4:g}"]
     cures += [] if recipe.optim.clip else ["optim.clip=1"]

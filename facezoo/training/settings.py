@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from facezoo.checks import check_least, check_names
 from facezoo.errors import RecipeError, unknown_name
 
 OPTIMIZERS, SCHEDULES = ("adamw", "adam"), ("cosine", "constant")
@@ -36,7 +37,7 @@ class OptimConfig:
     ema: float = 0.998
 
     def __post_init__(self) -> None:
-        _known("optim", self, name=OPTIMIZERS, schedule=SCHEDULES)
+        check_names("optim", self, name=OPTIMIZERS, schedule=SCHEDULES)
         for name, low, high in (("lr", 0, None), ("clip", 0, None), ("warmup", 0, 1), ("ema", 0, 1)):
             value = getattr(self, name)
             if value < low or (high is not None and value >= high):
@@ -85,29 +86,19 @@ class TrainerConfig:
     checkpoint_every: int = 250
 
     def __post_init__(self) -> None:
-        _known("trainer", self, device=DEVICES, precision=PRECISIONS, resume=RESUMES)
+        check_names("trainer", self, device=DEVICES, precision=PRECISIONS, resume=RESUMES)
         for name in self.loggers:
             if name not in LOGGERS:
                 raise unknown_name("trainer.logger", name, LOGGERS)
         if not self.run_dir:
             raise RecipeError("trainer.run_dir is empty; name a folder, e.g. trainer.run_dir=runs/first")
-        for name in ("max_steps", "max_minutes", "devices", "nodes", "threads", "image_every"):
-            if getattr(self, name) < 0:
-                raise RecipeError(f"trainer.{name}={getattr(self, name)}; expected 0 or more")
-        for name in ("log_every", "validate_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise RecipeError(f"trainer.{name}={getattr(self, name)}; expected at least 1")
+        check_least("trainer", self, log_every=1, validate_every=1, checkpoint_every=1, image_every=0)
+        check_least("trainer", self, max_steps=0, max_minutes=0, devices=0, nodes=0, threads=0)
 
     @property
     def loggers(self) -> list[str]:
         """Names in ``logger``."""
         return [name.strip() for name in self.logger.split(",")]
-
-
-def _known(section: str, config: object, **choices: tuple[str, ...]) -> None:
-    for name, known in choices.items():
-        if getattr(config, name) not in known:
-            raise unknown_name(f"{section}.{name}", getattr(config, name), known)
 
 
 def _range(low: float, high: float | None) -> str:

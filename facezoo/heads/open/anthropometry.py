@@ -134,8 +134,12 @@ def measuring_points(template: Template) -> dict[str, np.ndarray]:
     x, y, z = v.T
     out["cranium_sides"] = np.flatnonzero(skin & (y > 22) & (np.abs(x) > 55))
     out["occiput"] = np.flatnonzero(skin & (z < -120) & (y > -30))
-    out["zygomatic_arches"] = np.flatnonzero(skin & (y > -34) & (y < 0) & (z > -66) & (z < -30) & (np.abs(x) > 45))
-    out["nose_wings"] = np.flatnonzero(skin & (y > -43) & (y < -30) & (z > 16) & (np.abs(x) > 10) & (np.abs(x) < 21))
+    out["zygomatic_arches"] = np.flatnonzero(
+        skin & (y > -34) & (y < 0) & (z > -66) & (z < -30) & (np.abs(x) > 45)
+    )
+    out["nose_wings"] = np.flatnonzero(
+        skin & (y > -43) & (y < -30) & (z > 16) & (np.abs(x) > 10) & (np.abs(x) < 21)
+    )
     out["eyeball_left"] = np.flatnonzero(template.part == "eyeball_left")
     out["eyeball_right"] = np.flatnonzero(template.part == "eyeball_right")
     return out

@@ -39,7 +39,9 @@ def build_arrays() -> tuple[dict[str, np.ndarray], dict]:
     regressor = joint_regressor(t)
     row, col = np.nonzero(regressor)
     landmarks = semantics.landmarks68(t)
-    paths = semantics.contour_paths(t, landmarks["landmarks.ibug68.faces"], landmarks["landmarks.ibug68.bary"])
+    paths = semantics.contour_paths(
+        t, landmarks["landmarks.ibug68.faces"], landmarks["landmarks.ibug68.bary"]
+    )
     arrays = {
         "v_template": ((t.vertices + identity.mean) / 1000).astype(np.float32),
         "faces": t.faces,

@@ -36,7 +36,9 @@ def eye_bag(margin: np.ndarray, ring: int) -> np.ndarray:
         return an.EYE_CENTRE + unit * 12.35
     polar = np.arccos(np.clip(unit[:, 2], -1, 1))
     around = np.arctan2(unit[:, 1], unit[:, 0])
-    polar = polar * (0.45, 0.12)[ring - 2] + np.radians((70.0, 125.0)[ring - 2]) * (1 - (0.45, 0.12)[ring - 2])
+    polar = polar * (0.45, 0.12)[ring - 2] + np.radians((70.0, 125.0)[ring - 2]) * (
+        1 - (0.45, 0.12)[ring - 2]
+    )
     u = np.stack([np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar)], -1)
     return an.EYE_CENTRE + u * (12.9 + 0.3 * ring)
 
@@ -98,7 +100,9 @@ def ear_ring(ring: int, foot: np.ndarray) -> np.ndarray:
     if ring >= 6:
         v = np.maximum(v, -EAR_BREADTH / 2 * 0.92)
     h = height * (1 - 0.75 * anterior * (ring >= 4)) - 1.2 * lobe
-    h = np.where((ring >= 2) & (ring <= 3), h + 2.6 * np.exp(-((phi - np.pi * 1.08) / 0.35) ** 2), h)  # tragus
+    h = np.where(
+        (ring >= 2) & (ring <= 3), h + 2.6 * np.exp(-(((phi - np.pi * 1.08) / 0.35) ** 2)), h
+    )  # tragus
     p = centre + v[:, None] * back + u[:, None] * up + h[:, None] * out
     if ring >= 7:  # the rim's front end and the back side run into the footprint
         t = (0.88 * anterior + 0.0) if ring == 7 else np.maximum(0.95 * anterior, 0.25)
@@ -117,7 +121,9 @@ def nostril(rim: np.ndarray, ring: int) -> np.ndarray:
 def eyeball() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The left eyeball: vertices (546, 3), faces (1088, 3), polar angles in degrees (546,)."""
     angles = np.concatenate([[0.0], np.repeat(EYE_RING_ANGLES, EYE_SEGMENTS), [180.0]])
-    around = np.concatenate([[0.0], np.tile(2 * np.pi * np.arange(EYE_SEGMENTS) / EYE_SEGMENTS, len(EYE_RING_ANGLES)), [0.0]])
+    around = np.concatenate(
+        [[0.0], np.tile(2 * np.pi * np.arange(EYE_SEGMENTS) / EYE_SEGMENTS, len(EYE_RING_ANGLES)), [0.0]]
+    )
     a = np.radians(angles)
     bulge = CORNEA_BULGE * np.clip(1 - (angles / IRIS_ANGLE) ** 2, 0, 1)
     unit = np.stack([np.sin(a) * np.cos(around), np.sin(a) * np.sin(around), np.cos(a)], -1)

@@ -45,7 +45,9 @@ def sample_identities(head: HeadModel, sex: str, count: int, seed: int = 0) -> t
 
 def measuring_points_of(head: HeadModel) -> dict[str, np.ndarray]:
     """The points that :func:`anthropometry.measure` reads, from the head file."""
-    return {n.removeprefix("measure."): np.asarray(v) for n, v in head.extra.items() if n.startswith("measure.")}
+    return {
+        n.removeprefix("measure."): np.asarray(v) for n, v in head.extra.items() if n.startswith("measure.")
+    }
 
 
 def size_table(head: HeadModel, count: int = 2000) -> list[SizeRow]:
@@ -68,7 +70,16 @@ def size_table(head: HeadModel, count: int = 2000) -> list[SizeRow]:
         else:
             mean, sd = ap.MEAN[population], ap.SD[population]
         for k, name in enumerate(ap.MEASURES):
-            rows.append(SizeRow(population, name, float(mean[k]), float(found[:, k].mean()), float(sd[k]), float(found[:, k].std())))
+            rows.append(
+                SizeRow(
+                    population,
+                    name,
+                    float(mean[k]),
+                    float(found[:, k].mean()),
+                    float(sd[k]),
+                    float(found[:, k].std()),
+                )
+            )
     return rows
 
 
@@ -143,7 +154,13 @@ def turned_triangles(head: HeadModel, sigma: float = 3.0) -> dict[str, int]:
     skin = part == parts.index("skin")
     faces = faces[skin[faces].all(1)]
     out: dict[str, int] = {}
-    identities = torch.cat([torch.zeros(1, head.n_identity), sigma * torch.eye(head.n_identity), -sigma * torch.eye(head.n_identity)])
+    identities = torch.cat(
+        [
+            torch.zeros(1, head.n_identity),
+            sigma * torch.eye(head.n_identity),
+            -sigma * torch.eye(head.n_identity),
+        ]
+    )
     base = head.v_template + torch.einsum("vck,bk->bvc", head.shapedirs[:, :, : head.n_identity], identities)
     rest = face_normals(base, faces, unit=False)
     large = rest.norm(dim=-1) > 4e-8
@@ -158,7 +175,9 @@ def turned_triangles(head: HeadModel, sigma: float = 3.0) -> dict[str, int]:
     return out
 
 
-def _turned_at_open_jaw(head: HeadModel, identities: torch.Tensor, expression: int, faces: torch.Tensor) -> int:
+def _turned_at_open_jaw(
+    head: HeadModel, identities: torch.Tensor, expression: int, faces: torch.Tensor
+) -> int:
     weights = torch.zeros(len(identities), head.n_expression)
     jaw = torch.zeros(len(identities), 3)
     jaw[:, 0] = float(np.radians(head.meta["joint_shapes"]["jawOpen"][2]))

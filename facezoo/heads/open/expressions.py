@@ -51,13 +51,19 @@ class Lids:
                 beyond = (v[:, 1] - height) * sgn
                 reach = 10.5 if sgn > 0 else 11.0
                 fade = (1 - smoothstep(beyond / reach)) ** 1.2 * (beyond > -0.6)
-                sideways = np.clip(v[:, 0] * flip - x_of.max(), 0, None) + np.clip(x_of.min() - v[:, 0] * flip, 0, None)
+                sideways = np.clip(v[:, 0] * flip - x_of.max(), 0, None) + np.clip(
+                    x_of.min() - v[:, 0] * flip, 0, None
+                )
                 skin = near & (t.part == "skin") & (v[:, 2] > -14)
                 field[skin] = (travel * (fade * np.exp(-((sideways / 3.5) ** 2)))[:, None])[skin]
                 field[margin] = d
                 for ring, share in ((1, 1.0), (2, 0.35)):
                     inner = t.loop(f"eye_{side}", ring)
-                    pick = inner[: half + 1] if sgn > 0 else inner[np.r_[0, np.arange(len(loop) - 1, half - 1, -1)]]
+                    pick = (
+                        inner[: half + 1]
+                        if sgn > 0
+                        else inner[np.r_[0, np.arange(len(loop) - 1, half - 1, -1)]]
+                    )
                     field[pick] = d * share
                 self.close[side, name] = field
 
@@ -115,33 +121,54 @@ def build_expressions(t: Template) -> dict[str, np.ndarray]:
     out["cheekPuff"] = m.vector(puff, dx=7.0, dz=5.0) + m.vector(m.bump((12, -54, 24), (12, 7, 12)), dz=2.0)
 
     # Mouth: fields near the lips, upper and lower apart.
-    lip = np.exp(-0.5 * (m.line_distance / 9.0) ** 2) * np.exp(-0.5 * (np.clip(np.abs(v[:, 0]) - 22, 0, None) / 6) ** 2)
+    lip = np.exp(-0.5 * (m.line_distance / 9.0) ** 2) * np.exp(
+        -0.5 * (np.clip(np.abs(v[:, 0]) - 22, 0, None) / 6) ** 2
+    )
     lip *= smoothstep((v[:, 2] + 30) / 26)
     corner = m.bump((25.6, -67, 9), (9.5, 10.5, 16))
     around = m.bump((0, -67, 16), (30, 17, 30))
     fold = m.bump((34, -48, 8), (12, 13, 16))
     pair("mouthSmile", m.vector(corner, dx=5.6, dy=7.0, dz=-3.6) + m.vector(fold, dx=1.6, dy=3.8, dz=1.9)
          + m.vector(lip * m.middle * np.abs(m.sign), dx=1.2, dy=1.4, dz=-0.8))  # fmt: skip
-    pair("mouthFrown", m.vector(corner, dx=0.6, dy=-6.2, dz=-0.8) + m.vector(m.bump((24, -82, 8), (10, 9, 12)), dy=-1.6))
+    pair(
+        "mouthFrown",
+        m.vector(corner, dx=0.6, dy=-6.2, dz=-0.8) + m.vector(m.bump((24, -82, 8), (10, 9, 12)), dy=-1.6),
+    )
     pair("mouthDimple", m.vector(corner, dx=4.2, dy=0.8, dz=-4.2))
-    pair("mouthStretch", m.vector(corner, dx=6.2, dy=-2.6, dz=-3.4) + m.vector(m.bump((30, -84, 4), (12, 12, 16)), dx=2.0, dy=-1.6))
+    pair(
+        "mouthStretch",
+        m.vector(corner, dx=6.2, dy=-2.6, dz=-3.4)
+        + m.vector(m.bump((30, -84, 4), (12, 12, 16)), dx=2.0, dy=-1.6),
+    )
     half = 0.5 + 0.5 * np.abs(m.sign)
     lifted = lip * m.upper * np.clip(1.5 * m.middle, 0, 1) * half
     lowered = lip * m.lower * np.clip(1.5 * m.middle, 0, 1) * half
-    pair("mouthUpperUp", m.vector(lifted, dy=5.6, dz=0.6) + m.vector(m.bump((16, -46, 20), (10, 7, 12)) * m.upper, dy=2.2))
-    pair("mouthLowerDown", m.vector(lowered, dy=-5.6, dz=0.4) + m.vector(m.bump((14, -84, 16), (12, 7, 14)) * m.lower, dy=-2.2))
+    pair(
+        "mouthUpperUp",
+        m.vector(lifted, dy=5.6, dz=0.6) + m.vector(m.bump((16, -46, 20), (10, 7, 12)) * m.upper, dy=2.2),
+    )
+    pair(
+        "mouthLowerDown",
+        m.vector(lowered, dy=-5.6, dz=0.4) + m.vector(m.bump((14, -84, 16), (12, 7, 14)) * m.lower, dy=-2.2),
+    )
     out["mouthShrugUpper"] = m.vector(lip * m.upper * m.middle, dy=3.2, dz=2.2)
     out["mouthShrugLower"] = m.vector(lip * m.lower * m.middle, dy=2.0, dz=3.2) + m.vector(
         m.bump((0, -95, 16), (16, 13, 16)) * m.lower, dy=4.0, dz=0.6
     )
     press = lip * m.middle
-    pair("mouthPress", m.vector(press * m.upper, dy=-1.1, dz=-1.6) + m.vector(press * m.lower, dy=1.1, dz=-1.6))
+    pair(
+        "mouthPress", m.vector(press * m.upper, dy=-1.1, dz=-1.6) + m.vector(press * m.lower, dy=1.1, dz=-1.6)
+    )
     roll = np.exp(-0.5 * (m.line_distance / 6.5) ** 2) * m.middle * smoothstep((v[:, 2] + 2) / 12)
     out["mouthRollUpper"] = m.vector(roll * m.upper, dy=-1.6, dz=-5.0)
     out["mouthRollLower"] = m.vector(roll * m.lower, dy=1.8, dz=-5.4)
     narrow = lip + 0.5 * around * (1 - lip)
-    x_in = np.clip(np.abs(v[:, 0]) / 25.6, 0, 1.25) * np.exp(-0.5 * (np.clip(np.abs(v[:, 0]) - 26, 0, None) / 13) ** 2)
-    out["mouthPucker"] = m.vector(narrow * x_in, dx=-8.5) + m.vector(around, dz=3.6) + m.vector(lip * m.middle, dz=3.4)
+    x_in = np.clip(np.abs(v[:, 0]) / 25.6, 0, 1.25) * np.exp(
+        -0.5 * (np.clip(np.abs(v[:, 0]) - 26, 0, None) / 13) ** 2
+    )
+    out["mouthPucker"] = (
+        m.vector(narrow * x_in, dx=-8.5) + m.vector(around, dz=3.6) + m.vector(lip * m.middle, dz=3.4)
+    )
     out["mouthFunnel"] = (
         m.vector(narrow * x_in, dx=-6.0)
         + m.vector(lip * m.middle, dz=5.2)
@@ -152,13 +179,20 @@ def build_expressions(t: Template) -> dict[str, np.ndarray]:
     for name, sideways in (("mouthLeft", 1.0), ("mouthRight", -1.0)):
         shift = np.clip(lip + around, 0, 1)
         out[name] = np.stack([shift * 8.0 * sideways, shift * 0.0, -shift * 0.9], -1)
-    out["jawForward"] = m.vector(smoothstep((-v[:, 1] - 52) / 40) * m.lower * smoothstep((v[:, 2] + 66) / 60), dz=6.0)
+    out["jawForward"] = m.vector(
+        smoothstep((-v[:, 1] - 52) / 40) * m.lower * smoothstep((v[:, 2] + 66) / 60), dz=6.0
+    )
 
     # mouthClose undoes the lips' parting at jawOpen = 1, the jaw staying open.
     angle = JAW_OPEN_ANGLE
     p = v - JAW_AXIS
     opened = np.stack(
-        [0 * p[:, 0], p[:, 1] * (np.cos(angle) - 1) - p[:, 2] * np.sin(angle), p[:, 1] * np.sin(angle) + p[:, 2] * (np.cos(angle) - 1)], -1
+        [
+            0 * p[:, 0],
+            p[:, 1] * (np.cos(angle) - 1) - p[:, 2] * np.sin(angle),
+            p[:, 1] * np.sin(angle) + p[:, 2] * (np.cos(angle) - 1),
+        ],
+        -1,
     )
     out["mouthClose"] = _mouth_close(m, opened)
     tongue = (t.part == "mouth") & (t.lip_side < 0)
@@ -196,7 +230,9 @@ def _mouth_close(m: MouthFrame, opened: np.ndarray) -> np.ndarray:
         order = rows[np.argsort(x[rows])]
         # The further from the lips, the wider the average over the lip line, so that the skin stretches evenly.
         across = np.linspace(-60.0, 60.0, 241)
-        along = np.stack([np.interp(across, x[order], gap[order, k], left=0.0, right=0.0) for k in range(3)], -1)
+        along = np.stack(
+            [np.interp(across, x[order], gap[order, k], left=0.0, right=0.0) for k in range(3)], -1
+        )
         width = 1.5 + 0.9 * m.line_distance[:, None]
         kernel = np.exp(-0.5 * ((m.v[:, :1] - across) / width) ** 2)
         travel = (kernel @ along) / kernel.sum(1, keepdims=True) * share
@@ -205,7 +241,9 @@ def _mouth_close(m: MouthFrame, opened: np.ndarray) -> np.ndarray:
         fade *= np.clip(m.line_distance / 3 + np.clip((25.2 - np.abs(m.v[:, 0])) / 3, 0, 1), 0, 1)
         pick = m.t.lip_side == side
         field[pick] = (travel * fade[:, None])[pick]
-    field[loop] = gap * np.where(m.t.lip_side[loop] > 0, 0.35, np.where(m.t.lip_side[loop] < 0, 0.65, 0.0))[:, None]
+    field[loop] = (
+        gap * np.where(m.t.lip_side[loop] > 0, 0.35, np.where(m.t.lip_side[loop] < 0, 0.65, 0.0))[:, None]
+    )
     teeth = (t.part == "mouth") & (t.ring >= 3)
     field[teeth] = 0
     # The field is applied before skinning: bring it back into the jaw's rest frame.
@@ -235,11 +273,17 @@ def mirror_name(name: str) -> str:
 def arkit_names() -> list[str]:
     """ARKit's shapes that are components of the basis, in ARKit's order (the rest are joint rotations)."""
     sides = ("Left", "Right")
-    names = [f"eye{a}{s}" for s in sides for a in ("Blink", "LookDown", "LookIn", "LookOut", "LookUp", "Squint", "Wide")]
+    names = [
+        f"eye{a}{s}"
+        for s in sides
+        for a in ("Blink", "LookDown", "LookIn", "LookOut", "LookUp", "Squint", "Wide")
+    ]
     names += ["jawForward", "mouthClose", "mouthFunnel", "mouthPucker", "mouthLeft", "mouthRight"]
     names += [f"mouth{a}{s}" for a in ("Smile", "Frown", "Dimple", "Stretch") for s in sides]
     names += ["mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper"]
     names += [f"mouth{a}{s}" for a in ("Press", "LowerDown", "UpperUp") for s in sides]
     names += [f"browDown{s}" for s in sides] + ["browInnerUp"] + [f"browOuterUp{s}" for s in sides]
-    names += ["cheekPuff"] + [f"cheekSquint{s}" for s in sides] + [f"noseSneer{s}" for s in sides] + ["tongueOut"]
+    names += (
+        ["cheekPuff"] + [f"cheekSquint{s}" for s in sides] + [f"noseSneer{s}" for s in sides] + ["tongueOut"]
+    )
     return names

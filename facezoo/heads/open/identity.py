@@ -18,7 +18,11 @@ from .fields import MouthFrame, smoothstep
 from .template import Template
 
 N_IDENTITY = 100
-RANDOM_FIELDS = ((42.0, 26, 2.0), (24.0, 40, 1.1), (13.0, 40, 0.45))  # scale mm, count, joint standard deviation mm
+RANDOM_FIELDS = (
+    (42.0, 26, 2.0),
+    (24.0, 40, 1.1),
+    (13.0, 40, 0.45),
+)  # scale mm, count, joint standard deviation mm
 ASYMMETRIC_SHARE = 0.22
 ASYMMETRIC_GAIN = 0.5
 
@@ -41,7 +45,9 @@ def semantic_controls(t: Template) -> dict[str, np.ndarray]:
     c["cranial_breadth"] = np.stack([x * 0.045 * smoothstep((y + 5) / 40), 0 * x, 0 * x], -1)
     c["cranial_length"] = np.stack([0 * x, 0 * x, (z + 40) * 0.045 * smoothstep((-z - 40) / 60)], -1)
     c["vault_height"] = np.stack([0 * x, np.clip(y - 10, 0, None) * 0.05, 0 * x], -1)
-    c["face_length"] = np.stack([0 * x, (y - 3) * 0.045 * smoothstep((3 - y) / 25) * smoothstep((z + 90) / 60), 0 * x], -1)
+    c["face_length"] = np.stack(
+        [0 * x, (y - 3) * 0.045 * smoothstep((3 - y) / 25) * smoothstep((z + 90) / 60), 0 * x], -1
+    )
     c["midface_length"] = vec(smoothstep((-y - 4) / 36) * smoothstep((z + 80) / 60), dy=-3.2)
     c["lower_face_length"] = vec(smoothstep((-y - 48) / 50) * smoothstep((z + 80) / 60), dy=-4.5)
     c["zygoma_breadth"] = vec(b((66, -18, -42), (20, 20, 26)), dx=2.8)
@@ -104,7 +110,9 @@ def semantic_controls(t: Template) -> dict[str, np.ndarray]:
     c["jaw_shift"] = vec(lower * smoothstep((z + 70) / 60), dz=2.2)
     c["jaw_deviation"] = np.stack([lower * smoothstep((z + 70) / 60) * 0.6, 0 * x, 0 * x], -1)
     c["jaw_angle"] = vec(b((56, -80, -52), (16, 16, 22)), dy=-3.2)
-    c["face_flatness"] = vec(smoothstep((ax - 22) / 34) * smoothstep((z + 60) / 60) * (1 - up_head * 0.3), dz=2.0)
+    c["face_flatness"] = vec(
+        smoothstep((ax - 22) / 34) * smoothstep((z + 60) / 60) * (1 - up_head * 0.3), dz=2.0
+    )
     neck = smoothstep((-y - 105) / 30)
     c["neck_girth"] = np.stack([x * 0.075 * neck, 0 * x, (z + 86) * 0.07 * neck], -1)
     c["neck_forward"] = vec(neck, dz=4.0)
@@ -192,7 +200,7 @@ def build_identity(t: Template) -> Identity:
         shape = t.vertices + np.einsum("nvk,n->vk", fields, mean_controls)
         at = ap.measure(shape, points)
         for k, f in enumerate(fields):
-            jacobian[:, k] = (ap.measure(shape + 0.5 * f, points) - ap.measure(shape - 0.5 * f, points))
+            jacobian[:, k] = ap.measure(shape + 0.5 * f, points) - ap.measure(shape - 0.5 * f, points)
         gain = jacobian.T @ np.linalg.inv(jacobian @ jacobian.T)
         mean_controls = mean_controls + gain @ (target - at)
 

@@ -81,7 +81,11 @@ def mouth_rings(skin: Skin, half: Half) -> np.ndarray:
     xy, side, index = xy[keep], side[keep], np.flatnonzero(keep)
     xy[np.abs(xy[:, 0]) < 1e-6, 0] = 0.0
     order = np.argsort(np.where(index > MOUTH_RING // 2, index - MOUTH_RING, index))
-    xy, side, index = xy[order], side[order], index[order]  # from the lower middle over the corner to the upper middle
+    xy, side, index = (
+        xy[order],
+        side[order],
+        index[order],
+    )  # from the lower middle over the corner to the upper middle
 
     def chart_of(scale_x: float, out: float) -> np.ndarray:
         """Ring points: out < 0 inside the opening, 0 on the lip line, > 0 outside, in mm."""
@@ -160,12 +164,19 @@ def build_half(skin: Skin, iterations: int = 90, seed: int = 7) -> tuple[np.ndar
         chart (N, 2), kinds (N), faces (M, 3) counter-clockwise seen from outside.
     """
     loft, half = skin.loft, Half()
-    polygons = [eye_rings(skin, half), mouth_rings(skin, half), nostril_rings(skin, half), ear_rings(skin, half)]
+    polygons = [
+        eye_rings(skin, half),
+        mouth_rings(skin, half),
+        nostril_rings(skin, half),
+        ear_rings(skin, half),
+    ]
     mouth = polygons[1]
     polygons[1] = np.concatenate([mouth, [[-0.02, mouth[-1, 1]], [-0.02, mouth[0, 1]]]])
 
     # Neck rim, then the midline in front (outside the mouth) and behind, then the crown.
-    rim = np.stack([np.pi * np.arange(BOUNDARY // 2 + 1) / (BOUNDARY // 2), np.full(BOUNDARY // 2 + 1, loft.length)], -1)
+    rim = np.stack(
+        [np.pi * np.arange(BOUNDARY // 2 + 1) / (BOUNDARY // 2), np.full(BOUNDARY // 2 + 1, loft.length)], -1
+    )
     half.add(rim, "skin")
     gap = (mouth[:, 1].min(), mouth[:, 1].max())
     for theta, spans in ((0.0, [(0.0, gap[0]), (gap[1], loft.length)]), (np.pi, [(0.0, loft.length)])):
@@ -205,7 +216,9 @@ def _orient(disc: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return faces
 
 
-def _fill(skin: Skin, fixed: np.ndarray, polygons: list[np.ndarray], count: int, iterations: int, seed: int) -> np.ndarray:
+def _fill(
+    skin: Skin, fixed: np.ndarray, polygons: list[np.ndarray], count: int, iterations: int, seed: int
+) -> np.ndarray:
     """Spread free points so that edges have the wanted length (spring relaxation after Persson and Strang, 2004)."""
     loft, rng = skin.loft, np.random.default_rng(seed)
     zones = [loft.disc(p[:, 0], p[:, 1]) for p in polygons]
@@ -245,7 +258,9 @@ def _fill(skin: Skin, fixed: np.ndarray, polygons: list[np.ndarray], count: int,
     for it in range(iterations):
         points = np.concatenate([anchor, free])
         tri = Delaunay(points).simplices
-        edges = np.unique(np.sort(np.concatenate([tri[:, [0, 1]], tri[:, [1, 2]], tri[:, [2, 0]]]), axis=1), axis=0)
+        edges = np.unique(
+            np.sort(np.concatenate([tri[:, [0, 1]], tri[:, [1, 2]], tri[:, [2, 0]]]), axis=1), axis=0
+        )
         d = points[edges[:, 0]] - points[edges[:, 1]]
         length = np.linalg.norm(d, axis=1)
         wanted = size((points[edges[:, 0]] + points[edges[:, 1]]) / 2)

@@ -11,7 +11,9 @@ from .template import Template
 PARENTS = np.array([-1, 0, 1, 1, 1])
 JAW_AXIS = np.array([0.0, -15.0, -70.0])  # between the condyles
 JAW_OPEN_ANGLE = np.radians(24.0)  # ARKit's jawOpen = 1: about 42 mm between the incisors
-JOINTS = np.array([[0.0, -165.0, -92.0], [0.0, -78.0, -84.0], JAW_AXIS, an.EYE_CENTRE, an.EYE_CENTRE * [-1, 1, 1]])
+JOINTS = np.array(
+    [[0.0, -165.0, -92.0], [0.0, -78.0, -84.0], JAW_AXIS, an.EYE_CENTRE, an.EYE_CENTRE * [-1, 1, 1]]
+)
 
 
 def joint_regressor(t: Template) -> np.ndarray:

@@ -73,7 +73,11 @@ def dense_vertices(t: Template) -> np.ndarray:
     """The 1609 vertices of the face: hairline to under the chin, ear to ear, lids and lips, no cavities."""
     theta, s = np.abs(t.chart[:, 0]), t.chart[:, 1]
     part = t.part.astype(str)
-    outer = (part == "skin") | ((part == "mouth") & (t.ring == 0)) | (np.char.startswith(part, "eye_") & (t.ring == 0))
+    outer = (
+        (part == "skin")
+        | ((part == "mouth") & (t.ring == 0))
+        | (np.char.startswith(part, "eye_") & (t.ring == 0))
+    )
     with np.errstate(invalid="ignore"):
         centre, below, above = 205.0, 100.0, 105.0
         half = np.where(s > centre, below, above)
@@ -121,7 +125,10 @@ def _half_landmarks() -> np.ndarray:
     out[42], out[45] = upper[0], upper[-1]
     out[43], out[44] = at(upper, 27.4), at(upper, 36.8)
     out[46], out[47] = at(lower, 36.7), at(lower, 27.0)
-    lip = {n: lip_curve(p, 300) for n, p in (("uo", an.LIP_UPPER_OUTER), ("lo", an.LIP_LOWER_OUTER), ("in", an.LIP_LINE))}
+    lip = {
+        n: lip_curve(p, 300)
+        for n, p in (("uo", an.LIP_UPPER_OUTER), ("lo", an.LIP_LOWER_OUTER), ("in", an.LIP_LINE))
+    }
     out[54] = an.LIP_CORNER
     out[51], out[52], out[53] = lip["uo"][0], at(lip["uo"], 6.0), at(lip["uo"], 17.0)
     out[57], out[56], out[55] = lip["lo"][0], at(lip["lo"], 8.8), at(lip["lo"], 16.6)
@@ -146,21 +153,29 @@ def landmarks68(t: Template) -> dict[str, np.ndarray]:
     """``landmarks.ibug68``: closest points of the mean skin to the label convention."""
     targets = _half_landmarks()
     part = t.part[t.faces]
-    loops = ((t.part == "mouth") & (t.ring == 0)) | (np.char.startswith(t.part.astype(str), "eye_") & (t.ring == 0))
+    loops = ((t.part == "mouth") & (t.ring == 0)) | (
+        np.char.startswith(t.part.astype(str), "eye_") & (t.ring == 0)
+    )
     skin = ((part == "skin") | loops[t.faces]).all(1)
     faces, bary = np.zeros(68, int), np.zeros((68, 3))
     lips = dict.fromkeys((61, 62, 63), 1.0) | dict.fromkeys((65, 66, 67), -1.0)
     for i, target in enumerate(targets):
         ok = skin
         if i in lips:
-            ok = skin & (t.lip_side[t.faces] * lips[i] > -0.5).all(1) & (t.lip_side[t.faces] * lips[i] > 0.5).any(1)
+            ok = (
+                skin
+                & (t.lip_side[t.faces] * lips[i] > -0.5).all(1)
+                & (t.lip_side[t.faces] * lips[i] > 0.5).any(1)
+            )
         ids = np.flatnonzero(ok)
         hit = closest_points(target[None], t.vertices, t.faces[ids])
         faces[i], bary[i] = ids[hit.face[0]], hit.bary[0]
     return {"landmarks.ibug68.faces": faces, "landmarks.ibug68.bary": bary}
 
 
-def contour_paths(t: Template, landmark_faces: np.ndarray, landmark_bary: np.ndarray) -> dict[str, np.ndarray]:
+def contour_paths(
+    t: Template, landmark_faces: np.ndarray, landmark_bary: np.ndarray
+) -> dict[str, np.ndarray]:
     """For each jaw point a path over the cheek along which the visible contour wanders as the head turns.
 
     Returns:
@@ -190,7 +205,7 @@ def contour_table(t: Template, paths: dict[str, np.ndarray]) -> dict[str, np.nda
     side = np.sign(np.arange(17) - 8.0)
     for row in range(2 * CONTOUR_DEGREES + 1):
         yaw = np.radians(row if row <= CONTOUR_DEGREES else CONTOUR_DEGREES - row)
-        # Row's yaw is the head's turn to its right as seen by a camera on +z (``contour_row``, smplx convention).
+        # Row's yaw is the head's turn to its right; FLAME's rows count turns to the left (``contour_row``).
         across = p[..., 0] * np.cos(yaw) - p[..., 2] * np.sin(yaw)
         best = (across * side[:, None]).argmax(1)
         best[8] = 0

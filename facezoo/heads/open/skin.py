@@ -64,7 +64,9 @@ def lip_line_y(x: np.ndarray) -> np.ndarray:
 def open_mouth(x: np.ndarray, y: np.ndarray, side: np.ndarray) -> np.ndarray:
     """Height after opening the slit into the chart's ellipse; side is +1 above the line, -1 below."""
     gap = MOUTH_OPENING * np.sqrt(np.clip(1 - (x / MOUTH_HALF_WIDTH) ** 2, 0, 1))
-    fade = np.exp(-np.abs(y - lip_line_y(x)) / 14.0) * np.exp(-np.clip(np.abs(x) - MOUTH_HALF_WIDTH, 0, None) / 6)
+    fade = np.exp(-np.abs(y - lip_line_y(x)) / 14.0) * np.exp(
+        -np.clip(np.abs(x) - MOUTH_HALF_WIDTH, 0, None) / 6
+    )
     return y + side * gap * fade
 
 
@@ -108,13 +110,23 @@ class Skin:
         for _ in range(8):  # Gauss-Newton from the nearest grid point to full precision
             r = (p - self.loft(chart[:, 0], chart[:, 1])) * weight
             step = np.array([1e-4, 1e-2])
-            j = np.stack(
-                [
-                    (self.loft(chart[:, 0] + step[0], chart[:, 1]) - self.loft(chart[:, 0] - step[0], chart[:, 1])),
-                    (self.loft(chart[:, 0], chart[:, 1] + step[1]) - self.loft(chart[:, 0], chart[:, 1] - step[1])),
-                ],
-                -1,
-            ) / (2 * step) * weight[..., None]
+            j = (
+                np.stack(
+                    [
+                        (
+                            self.loft(chart[:, 0] + step[0], chart[:, 1])
+                            - self.loft(chart[:, 0] - step[0], chart[:, 1])
+                        ),
+                        (
+                            self.loft(chart[:, 0], chart[:, 1] + step[1])
+                            - self.loft(chart[:, 0], chart[:, 1] - step[1])
+                        ),
+                    ],
+                    -1,
+                )
+                / (2 * step)
+                * weight[..., None]
+            )
             jtj = np.einsum("nki,nkj->nij", j, j) + np.diag([1e-2, 1e-6])
             delta = np.linalg.solve(jtj, np.einsum("nki,nk->ni", j, r)[..., None])[..., 0]
             chart += np.clip(delta, [-0.02, -2.0], [0.02, 2.0])

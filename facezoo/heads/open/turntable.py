@@ -18,7 +18,14 @@ EXPRESSIONS: tuple[dict[str, float], ...] = (
     {"jawOpen": 0.8},
     {"eyeBlinkLeft": 1, "eyeBlinkRight": 1},
     {"mouthPucker": 1},
-    {"browInnerUp": 1, "browOuterUpLeft": 1, "browOuterUpRight": 1, "eyeWideLeft": 1, "eyeWideRight": 1, "jawOpen": 0.3},
+    {
+        "browInnerUp": 1,
+        "browOuterUpLeft": 1,
+        "browOuterUpRight": 1,
+        "eyeWideLeft": 1,
+        "eyeWideRight": 1,
+        "jawOpen": 0.3,
+    },
     {"browDownLeft": 1, "browDownRight": 1, "noseSneerLeft": 0.8, "noseSneerRight": 0.8},
     {"mouthFrownLeft": 1, "mouthFrownRight": 1, "mouthShrugLower": 0.6},
 )
@@ -53,9 +60,17 @@ def render_grey(head: HeadModel, vertices: torch.Tensor, yaw: float, size: int) 
     normals = torch.nn.functional.normalize(normals, dim=-1)
     key = torch.tensor([-0.45, 0.5, 0.75])
     fill = torch.tensor([0.8, 0.1, 0.4])
-    light = 0.18 + 0.75 * (normals @ (key / key.norm())).clamp(min=0) + 0.22 * (normals @ (fill / fill.norm())).clamp(min=0)
+    light = (
+        0.18
+        + 0.75 * (normals @ (key / key.norm())).clamp(min=0)
+        + 0.22 * (normals @ (fill / fill.norm())).clamp(min=0)
+    )
     ball = head.topology.faces[:, 0] >= len(vertices) - 1092
-    tone = torch.where(ball[fragments.face_index[0].clamp(min=0)][..., None], torch.tensor([0.95, 0.95, 0.95]), torch.tensor([0.80, 0.62, 0.53]))
+    tone = torch.where(
+        ball[fragments.face_index[0].clamp(min=0)][..., None],
+        torch.tensor([0.95, 0.95, 0.95]),
+        torch.tensor([0.80, 0.62, 0.53]),
+    )
     picture = (tone * light[..., None]).clamp(0, 1) ** (1 / 1.6)
     picture[fragments.face_index[0] < 0] = 0.12
     return (picture * 255).byte().numpy()

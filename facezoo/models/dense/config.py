@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from facezoo.errors import RecipeError, unknown_name
+from facezoo.checks import BLOCKS, POOLINGS, check_lengths, check_names
+from facezoo.errors import RecipeError
 
 DECODERS = ("mlp", "linear", "spiral")
-POOLINGS = ("flatten", "avg")
-BLOCKS = ("fused", "basic")
 SCALES = ("exp", "sigmoid")
 LIKELIHOODS = ("laplace", "gaussian", "rle", "rle-exp")
 
@@ -76,22 +75,12 @@ class DenseConfig:
     std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
 
     def __post_init__(self) -> None:
-        for kind, value, known in (
-            ("decoder", self.decoder, DECODERS),
-            ("pooling", self.pooling, POOLINGS),
-            ("block", self.block, BLOCKS),
-            ("scale", self.scale, SCALES),
-        ):
-            if value not in known:
-                raise unknown_name(f"model.{kind}", value, known)
+        check_names("model", self, decoder=DECODERS, pooling=POOLINGS, block=BLOCKS, scale=SCALES)
         if self.scale_channels not in (1, 2):
             raise RecipeError(
                 f"model.scale_channels={self.scale_channels}; expected 1 (per point) or 2 (per coordinate)"
             )
-        if len(self.widths) != len(self.depths):
-            raise RecipeError(
-                f"model.widths={self.widths} and model.depths={self.depths} need one entry a stage each"
-            )
+        check_lengths("model", self, "stage", "widths", "depths")
         if len(self.spiral_channels) != len(self.spiral_factors) + 1:
             raise RecipeError(
                 f"model.spiral_channels={self.spiral_channels} needs one entry more than model.spiral_factors="
@@ -129,8 +118,7 @@ class DenseLossConfig:
     placement: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.name not in LIKELIHOODS:
-            raise unknown_name("loss.name", self.name, LIKELIHOODS)
+        check_names("loss", self, name=LIKELIHOODS)
 
     def adjust(self, model: DenseConfig) -> None:
         """Make the model's scales what the likelihood is defined for: a sigmoid for ``"rle"``, else an exponential."""

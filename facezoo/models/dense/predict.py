@@ -67,19 +67,24 @@ class DenseLandmarks(DenseModel, FaceModel):
 
     doubts = "ibug68"
 
+    def confidences(self, output: DenseOutput) -> dict[str, Tensor]:
+        """See :meth:`FaceModel.confidences`."""
+        sets = {
+            "ibug68": output.log_sigma68,
+            "ibug68_contour": output.log_sigma_contour68,
+            "dense": output.log_sigma,
+        }
+        side = self.config.sigma_scale
+        return {name: (1 - side * log.exp().mean(-1)).clamp(min=0) for name, log in sets.items()}
+
     def decode(self, output: DenseOutput, crops: Crops, *, fit: bool = True) -> list[Face]:
         """See :meth:`FaceModel.decode`; without a fit, head and camera are the network's own estimate."""
         if not len(crops):
             return []
         output = DenseOutput(*(value.float() for value in output))
-        sets = {
-            "ibug68": (output.landmarks68, output.log_sigma68),
-            "ibug68_contour": (output.contour68, output.log_sigma_contour68),
-            "dense": (output.points, output.log_sigma),
-        }
-        landmarks = {name: self.to_image(points, crops.affine) for name, (points, _) in sets.items()}
-        side = self.config.sigma_scale
-        confidence = {name: (1 - side * log.exp().mean(-1)).clamp(min=0) for name, (_, log) in sets.items()}
+        sets = {"ibug68": output.landmarks68, "ibug68_contour": output.contour68, "dense": output.points}
+        landmarks = {name: self.to_image(points, crops.affine) for name, points in sets.items()}
+        confidence = self.confidences(output)
         params = HeadParams(identity=output.identity, expression=output.expression, jaw=output.jaw)
         R, t = self.pose_in_photo(output, crops.affine, crops.K)
         result: FitResult | None = None

@@ -96,7 +96,10 @@ class SegFormerPyramid(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Normalise, run the pyramid, join its levels at a quarter of the resolution as SegFormer's decoder does."""
+    """Normalise, run the pyramid, join its levels at a quarter of the resolution as SegFormer's decoder does.
+
+    Its 1×1 convolution over joined levels is the sum of one a level, so levels are added from the coarsest up.
+    """
 
     mean: Tensor
     std: Tensor
@@ -105,28 +108,26 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
-        self.side = config.crop_size // 4
         if config.backbone == "nano":
             self.pyramid: Any = NanoPyramid(config)
         elif config.backbone.startswith(_SEGFORMER):
             self.pyramid = SegFormerPyramid(config.backbone.removeprefix(_SEGFORMER), pretrained)
         else:
             self.pyramid = TimmPyramid(config.backbone, pretrained)
-        self.level = nn.ModuleList(nn.Conv2d(c, config.fusion, 1) for c in self.pyramid.channels)
-        self.fuse = nn.Sequential(
-            nn.Conv2d(config.fusion * len(self.level), config.fusion, 1, bias=False),
-            nn.BatchNorm2d(config.fusion),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(config.fusion, config.features, 1),
+        self.skip = (config.stride // 4).bit_length() - 1  # levels finer than the one that is wanted
+        channels = self.pyramid.channels[self.skip :]
+        self.level = nn.ModuleList(nn.Conv2d(c, config.fusion, 1, bias=False) for c in channels)
+        self.join = nn.Sequential(
+            nn.BatchNorm2d(config.fusion), nn.ReLU(inplace=True), nn.Conv2d(config.fusion, config.features, 1)
         )
-        self.pooled_size = self.pyramid.channels[-1]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images (B, 3, S, S) in [0, 1] to features (B, D, S / 4, S / 4) and the pooled last level (B, C)."""
+        """Map images (B, 3, S, S) in [0, 1] to features (B, D, S / stride, S / stride) and the last level."""
         maps = self.pyramid((images - self.mean) / self.std)
-        size = (self.side, self.side)
-        parts = [
-            F.interpolate(layer(value), size=size, mode="bilinear", align_corners=False)
-            for layer, value in zip(self.level, maps, strict=True)
-        ]
-        return self.fuse(torch.cat(parts[::-1], 1)), maps[-1].mean((2, 3))
+        joined: Tensor | None = None
+        for layer, value in zip(reversed(self.level), reversed(maps[self.skip :]), strict=True):
+            part = layer(value)
+            if joined is not None:
+                part = part + F.interpolate(joined, size=part.shape[2:], mode="bilinear", align_corners=False)
+            joined = part
+        return self.join(joined), maps[-1]

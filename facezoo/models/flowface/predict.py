@@ -35,6 +35,11 @@ class FlowFace(FlowFaceModel, FaceModel):
 
     doubts = "dense"
 
+    def confidences(self, output: FlowFaceOutput) -> dict[str, Tensor]:
+        """See :meth:`FaceModel.confidences`."""
+        sure = (1 - output.log_sigma[..., 0].exp() * self.config.sigma_scale).clamp(min=0)
+        return {"dense": sure[:, self.head.topology.subset(self.config.points)], "vertices": sure}
+
     def decode(self, output: FlowFaceOutput, crops: Crops, *, fit: bool = True) -> list[Face]:
         """See :meth:`FaceModel.decode`; without a fit, the mesh is the relief that the network sees."""
         if not len(crops):
@@ -50,8 +55,7 @@ class FlowFace(FlowFaceModel, FaceModel):
             "dense": points[:, face_ids],
             "vertices": points,
         }
-        sure = (1 - share).clamp(min=0)
-        confidence = {"dense": sure[:, face_ids], "vertices": sure}
+        confidence = self.confidences(output)
         result: FitResult | None = None
         if fit:
             result = self._fit(points[:, face_ids], sigma[:, face_ids], face_ids, crops.K)

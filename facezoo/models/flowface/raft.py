@@ -20,11 +20,12 @@ def correlate(queries: Tensor, keys: Tensor, levels: int) -> list[Tensor]:
     Returns:
         (B U V, 1, H / 2^l, W / 2^l) for each level l.
     """
-    d, h, w = keys.shape[1:]
-    volume = (queries.flatten(2).mT @ keys.flatten(2)) / d**0.5
-    pyramid = [volume.reshape(-1, 1, h, w)]
-    for _ in range(levels - 1):
-        pyramid.append(F.avg_pool2d(pyramid[-1], 2, 2))
+    d, pyramid = keys.shape[1], []
+    asked = queries.flatten(2).mT / d**0.5
+    for level in range(levels):
+        if level:
+            keys = F.avg_pool2d(keys, 2, 2)  # the mean of products is the product with the mean
+        pyramid.append((asked @ keys.flatten(2)).reshape(-1, 1, *keys.shape[2:]))
     return pyramid
 
 
@@ -46,10 +47,36 @@ def look_up(pyramid: list[Tensor], coords: Tensor, radius: int) -> Tensor:
     found = []
     for level, volume in enumerate(pyramid):
         h, w = volume.shape[-2:]
-        extent = centre.new_tensor([max(w - 1, 1), max(h - 1, 1)])
-        grid = 2 * (centre / 2**level + offsets) / extent - 1
+        unit = 2 / centre.new_tensor([max(w - 1, 1), max(h - 1, 1)])
+        grid = centre * (unit / 2**level) + (offsets * unit - 1)
         found.append(F.grid_sample(volume, grid, align_corners=True).view(b, u, v, -1))
     return torch.cat(found, -1).permute(0, 3, 1, 2)
+
+
+def expect(volume: Tensor) -> tuple[Tensor, Tensor]:
+    """Read correlations as a distribution over places (not in RAFT; as global matching does, Xu et al. 2022).
+
+    Args:
+        volume: (N, 1, H, W), the finest level of :func:`correlate`.
+
+    Returns:
+        Logarithms of the probabilities (N, H W), and the mean place (N, 2) x, y, centres at whole numbers.
+    """
+    h, w = volume.shape[-2:]
+    log = volume.flatten(1).log_softmax(1)
+    rows, columns = torch.meshgrid(
+        torch.arange(h, dtype=log.dtype, device=log.device),
+        torch.arange(w, dtype=log.dtype, device=log.device),
+        indexing="ij",
+    )
+    return log, log.exp() @ torch.stack((columns.flatten(), rows.flatten()), 1)
+
+
+def sample(features: Tensor, coords: Tensor) -> Tensor:
+    """Read features (B, D, H, W) at ``coords`` (B, 2, U, V), as in :func:`look_up`: (B, D, U, V), zero outside."""
+    h, w = features.shape[-2:]
+    grid = coords.permute(0, 2, 3, 1) * (2 / coords.new_tensor([max(w - 1, 1), max(h - 1, 1)])) - 1
+    return F.grid_sample(features, grid, align_corners=True)
 
 
 class MotionEncoder(nn.Module):
@@ -88,8 +115,10 @@ class ConvGRU(nn.Module):
 
     def forward(self, state: Tensor, x: Tensor) -> Tensor:
         """Return the next state (B, hidden, U, V)."""
-        both = torch.cat((state, x), 1)
-        z, r = self.update(both).sigmoid(), self.reset(both).sigmoid()
+        gates = torch.cat((self.update.weight, self.reset.weight))  # in one convolution, which is faster
+        bias = torch.cat((self.update.bias, self.reset.bias))
+        both = F.conv2d(torch.cat((state, x), 1), gates, bias, padding=self.update.padding)
+        z, r = both.sigmoid().chunk(2, 1)
         return (1 - z) * state + z * self.fresh(torch.cat((r * state, x), 1)).tanh()
 
 
@@ -143,6 +172,7 @@ def upsample(maps: Tensor, mask: Tensor, factor: int) -> Tensor:
         (B, C, factor U, factor V).
     """
     b, c, u, v = maps.shape
-    weight = mask.view(b, 1, 9, factor, factor, u, v).softmax(2)
-    near = F.unfold(maps, 3, padding=1).view(b, c, 9, 1, 1, u, v)
-    return (weight * near).sum(2).permute(0, 1, 4, 2, 5, 3).reshape(b, c, factor * u, factor * v)
+    weight = mask.view(b, 1, 9, factor**2, u * v).softmax(2)
+    near = F.unfold(maps, 3, padding=1).view(b, c, 9, 1, u * v)
+    fine = (weight * near).sum(2).view(b, c, factor, factor, u, v)
+    return fine.permute(0, 1, 4, 2, 5, 3).reshape(b, c, factor * u, factor * v)

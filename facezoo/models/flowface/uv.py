@@ -90,21 +90,28 @@ def texture_layout(head: HeadModel, size: int) -> TextureLayout:
 
 def texel_values(layout: TextureLayout, faces: Tensor, vertices: Tensor) -> Tensor:
     """Interpolate vertex values (B, V, C) to the texels: (B, C, S, S), anything where no face is."""
-    size = layout.texel_face.shape[0]
-    index = faces[layout.texel_face.clamp(min=0).flatten()]  # (S S, 3)
-    weight = layout.texel_bary.reshape(-1, 3, 1).to(vertices)
-    values = sum(vertices[:, index[:, k]] * weight[:, k] for k in range(3))
-    assert isinstance(values, Tensor)
-    return values.mT.reshape(vertices.shape[0], -1, size, size)
+    return interpolate(
+        vertices, faces[layout.texel_face.clamp(min=0)], layout.texel_bary[..., None].to(vertices)
+    )
 
 
-def filled(values: Tensor, layout: TextureLayout) -> Tensor:
-    """Give texels (C, S, S) where no face is the value of the nearest that has one, so that maps have no edges."""
+def filled_corners(layout: TextureLayout, faces: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the vertices (S, S, 3) that texels lie between and their weights (S, S, 3, 1), all texels having some.
+
+    A texel where no face is has those of the nearest that has one, so that maps have no edges.
+    """
     empty = (layout.texel_face < 0).cpu().numpy()
     rows, columns = distance_transform_edt(empty, return_distances=False, return_indices=True)
-    return values[
-        :, torch.from_numpy(np.ascontiguousarray(rows)), torch.from_numpy(np.ascontiguousarray(columns))
-    ]
+    near = torch.from_numpy(np.ascontiguousarray(rows)), torch.from_numpy(np.ascontiguousarray(columns))
+    return faces[layout.texel_face[near]].clone(), layout.texel_bary[near][..., None].clone()
+
+
+def interpolate(vertices: Tensor, corners: Tensor, weights: Tensor) -> Tensor:
+    """Interpolate vertex values (B, V, C) at the texels of :func:`filled_corners`: (B, C, S, S)."""
+    values = vertices.new_zeros(())
+    for k in range(3):
+        values = values + vertices[:, corners[..., k]] * weights[..., k, :]
+    return values.permute(0, 3, 1, 2)
 
 
 def read_map(maps: Tensor, uv: Tensor) -> Tensor:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from facezoo.errors import RecipeError, unknown_name
+from facezoo.checks import BLOCKS, POOLINGS, check_least, check_lengths, check_names
+from facezoo.errors import RecipeError
 
 COMPATS = ("clean", "official")
-BLOCKS = ("fused", "basic")
-POOLINGS = ("flatten", "avg")
 POSE = 12
 
 
@@ -80,26 +79,15 @@ class SynergyConfig:
     std: list[float] = field(default_factory=lambda: [128 / 255, 128 / 255, 128 / 255])
 
     def __post_init__(self) -> None:
-        for kind, value, known in (
-            ("compat", self.compat, COMPATS),
-            ("block", self.block, BLOCKS),
-            ("pooling", self.pooling, POOLINGS),
-        ):
-            if value not in known:
-                raise unknown_name(f"model.{kind}", value, known)
-        for name in ("shape_rank", "expression_rank", "looks"):
-            if getattr(self, name) < 1:
-                raise RecipeError(f"model.{name}={getattr(self, name)}; expected at least 1")
+        check_names("model", self, compat=COMPATS, block=BLOCKS, pooling=POOLINGS)
+        check_least("model", self, shape_rank=1, expression_rank=1, looks=1)
         if not 0 <= self.border < self.crop_size / 2:
             raise RecipeError(
                 f"model.border={self.border} leaves nothing of a crop of {self.crop_size} pixels"
             )
         if self.official and (self.contour or not self.refinement or not self.reverse):
             raise RecipeError("model.compat=official has refinement and reverse path, and no contour")
-        if len(self.widths) != len(self.depths):
-            raise RecipeError(
-                f"model.widths={self.widths} and model.depths={self.depths} need one entry a stage each"
-            )
+        check_lengths("model", self, "stage", "widths", "depths")
 
     @property
     def official(self) -> bool:
@@ -139,8 +127,7 @@ class SynergyLossConfig:
     dense: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.name != "synergy":
-            raise unknown_name("loss.name", self.name, ("synergy",))
+        check_names("loss", self, name=("synergy",))
 
     def adjust(self, model: SynergyConfig) -> None:
         """Leave out of the model what no loss trains."""
