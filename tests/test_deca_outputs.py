@@ -29,7 +29,7 @@ CAMERA = slice(205, 208)
 @pytest.fixture(scope="module")
 def model() -> Deca:
     torch.manual_seed(0)
-    config = DecaConfig(**{**SMALL, "detail_patterns": 2, "detail_texels": 64, "max_displacement": 0.002})
+    config = DecaConfig(**{**SMALL, "detail_rank": 2, "detail_channels": [4] * 4, "max_displacement": 0.002})
     model = Deca(config).eval()
     with torch.no_grad():
         model.net.codes_std.fill_(0.1)
@@ -45,8 +45,8 @@ def wrinkled(model: Deca) -> Deca:
     other = Deca(model.config).eval()
     other.load_state_dict(model.state_dict())
     with torch.no_grad():
-        other.net.decoder.patterns[:] = torch.sin(torch.arange(64.0) * torch.pi / 2)[:, None]
-        other.net.decoder.conv_blocks[-2].bias[1:] = 1.0
+        other.net.decoder.basis[:] = 1e-3 * torch.sin(torch.arange(64.0) * torch.pi / 2)[:, None]
+        other.net.decoder.layers[-1].bias[:] = 1.0
     return other
 
 

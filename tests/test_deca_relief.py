@@ -15,15 +15,16 @@ from facezoo.config import load_recipe
 from facezoo.data.augment import Augment, CropBatch
 from facezoo.data.mirror import Mirror
 from facezoo.data.shards import to_tensors, write_shard
+from facezoo.data.statistics import measure_targets
 from facezoo.errors import InputError, RecipeError
 from facezoo.heads import HeadModel, load_head
 from facezoo.metrics.relief import NormalError, ReliefError
 from facezoo.models.deca.config import DecaConfig, DecaLossConfig
-from facezoo.models.deca.detail_decoder import DetailDecoder
 from facezoo.models.deca.module import DecaModel
 from facezoo.models.deca.net import DecaOutput
 from facezoo.models.deca.predict import Deca
 from facezoo.models.deca.relief import UNSEEN, SkinTexels, relief_normals, resized
+from facezoo.models.deca.relief_model import ReliefModel
 from facezoo.models.deca.uv_detail import UvSurface
 from facezoo.synth.engine import label_batch
 from facezoo.training.run import train
@@ -148,37 +149,32 @@ def test_labels_pull_displacements_to_the_truth_whoever_of_the_person_lent_the_c
     assert codes.grad is not None and bool((codes.grad.abs().amax(1) > 0).all())
 
 
-def test_patterns_begin_flat_and_learn_fine_lines_that_follow_a_code() -> None:
+def test_relief_model_begins_at_the_mean_and_learns_which_lines_a_code_shows() -> None:
     torch.manual_seed(0)
     config = DecaConfig(
-        **{
-            **SMALL,
-            "detail": 1,
-            "detail_channels": [4, 4],
-            "detail_patterns": 2,
-            "detail_texels": 32,
-            "max_displacement": 0.002,
-        }
+        **{**SMALL, "detail": 1, "detail_channels": [4, 4, 4], "detail_rank": 3, "max_displacement": 0.002}
     )
-    decoder = DetailDecoder(config).train()
+    decoder = ReliefModel(config)
     jaw, expression = torch.zeros(8, 3), torch.zeros(8, config.n_expression)
     code = torch.linspace(-1, 1, 8)[:, None]
-    assert decoder(jaw, expression, code).shape == (8, 1, 32, 32)
-    assert float(decoder(jaw, expression, code).abs().max().detach()) == 0
+    assert float(decoder(jaw, expression, code).abs().max().detach()) == 0  # flat before it has seen anybody
     lines = torch.zeros(32)
-    lines[::4] = 1e-3  # finer than the 16×16 maps of the convolutions can draw
-    truth = (code[:, :, None, None] > 0) * lines[:, None].expand(1, 1, 32, 32)
-    optimiser = torch.optim.Adam(decoder.parameters(), 0.03)
+    lines[::4] = 0.4  # millimetres
+    truth = (code > 0) * lines.repeat_interleave(32)[None]
+    found = measure_targets([(truth[..., None], torch.zeros(8, 1))], rank=3)
+    decoder.start_from(found.points_mean, found.points_basis)
+    start = decoder(jaw, expression, code).detach()
+    torch.testing.assert_close(start[:, 0].flatten(1), truth.mean(0).expand(8, -1) / 1000, atol=3e-5, rtol=0)
+    optimiser = torch.optim.Adam(decoder.parameters(), 0.01)
     for _ in range(150):
-        loss = (decoder(jaw, expression, code) - truth).abs().mean() * 1000
+        loss = (1000 * decoder(jaw, expression, code)[:, 0].flatten(1) - truth).abs().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert float(loss.detach()) < 0.4 * 1000 * float(truth.abs().mean())
-    with pytest.raises(RecipeError, match=r"needs model\.detail_patterns"):
-        DecaConfig(detail_texels=64)
-    with pytest.raises(RecipeError, match="the texels even"):
-        DecaConfig(detail_texels=63, detail_patterns=3)
+    assert float(loss.detach()) < 0.1 * float(truth.mean())
+    assert float(decoder(jaw, expression, 1e6 * code).abs().max().detach()) <= config.max_displacement * (1 + 1e-6)
+    with pytest.raises(RecipeError, match=r"model\.detail_rank=-1"):
+        DecaConfig(detail_rank=-1)
 
 
 def test_normal_and_height_errors_are_those_of_a_tilted_plate(head: HeadModel) -> None:
@@ -213,8 +209,8 @@ def test_detail_recipe_trains_on_relief_and_leaves_the_coarse_net_alone(
     first = train(load_recipe("deca", overrides(tmp_path / "shards", tmp_path / "coarse")))
     small = [
         f"init={first}", "model.detail=5", "model.detail_widths=[8,8]", "model.detail_depths=[1,1]",
-        "model.detail_neck=4", "model.detail_features_from=''", "model.detail_channels=[8,4]",
-        "model.detail_patterns=2", "model.detail_texels=32", "optim.ema=0", "data.pictures=4", "data.batch_size=8",
+        "model.detail_neck=4", "model.detail_features_from=''", "model.detail_channels=[8,4,4]",
+        "model.detail_rank=2", "optim.ema=0", "data.pictures=4", "data.batch_size=8",
     ]  # fmt: skip
     second = train(load_recipe("deca-detail", [*overrides(tmp_path / "shards", tmp_path / "detail"), *small]))
     model = facezoo.load(str(second))
@@ -224,7 +220,7 @@ def test_detail_recipe_trains_on_relief_and_leaves_the_coarse_net_alone(
     kept = model.state_dict()
     for name, value in Deca.from_pretrained(first).state_dict().items():
         torch.testing.assert_close(kept[name], value, msg=name)  # batch statistics included
-    assert float(kept["net.decoder.patterns"].abs().max()) > 0
+    assert 1e-5 < float(kept["net.decoder.basis"].abs().max()) < 2e-3  # measured on the data, in metres
     face = model.predict(people["images"][0].transpose(1, 2, 0), boxes=torch.from_numpy(people["box"][0]))[0]
     assert face.detail["displacement"].shape == (1, 32, 32)
 

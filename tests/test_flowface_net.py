@@ -20,6 +20,7 @@ from facezoo.models.flowface.config import FlowFaceConfig, FlowFaceLossConfig
 from facezoo.models.flowface.net import MOST_SIGMA, START_SIGMA
 from facezoo.models.flowface.predict import FlowFace
 from facezoo.models.flowface.relief import relief_to_mesh
+from facezoo.models.flowface.texel_reader import TexelReader
 from facezoo.models.flowface.uv import interpolate, read_map, texel_values, texture_layout
 from facezoo.synth.engine import label_batch
 
@@ -91,6 +92,21 @@ def test_correlations_are_read_as_places() -> None:
     features = torch.stack(torch.meshgrid(columns, rows, indexing="xy"))[None]  # each cell says where it is
     coords = torch.stack((x, y), 1).view(1, 2, 2, 1).transpose(1, 2)
     torch.testing.assert_close(raft.sample(features, coords), coords)
+
+
+def test_a_texel_reads_with_weights_of_its_own() -> None:
+    columns, rows = torch.arange(16.0), torch.arange(12.0)
+    features = torch.stack(torch.meshgrid(columns, rows, indexing="xy")).expand(2, -1, -1, -1)
+    coords = 4 + 4 * torch.rand(2, 2, 3, 3, generator=torch.Generator().manual_seed(0))
+    reader = TexelReader(9, 2)
+    assert not reader(features, coords).any()  # as trained from nothing, it changes nothing
+    with torch.no_grad():
+        reader.weight.view(9, 9, 2, 2)[4] = (
+            1 / 9
+        )  # texel 1, 1: the mean of x, of all neighbours, plus that of y
+        expected = torch.zeros(2, 2, 3, 3)
+        expected[:, :, 1, 1] = 0.1 * coords[:, :, 1, 1].sum(1, keepdim=True)
+        torch.testing.assert_close(reader(features, coords), expected)
 
 
 # -- texture and labels -----------------------------------------

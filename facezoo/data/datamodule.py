@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -266,8 +266,12 @@ class FaceDataModule:
             world=world,
         )
 
-    def label_batches(self, count: int, batch_size: int = 256) -> Iterator[dict[str, Tensor]]:
+    def label_batches(
+        self, count: int, batch_size: int = 256, optional: Sequence[str] = ()
+    ) -> Iterator[dict[str, Tensor]]:
         """Yield labels without images of about ``count`` training samples, for statistics.
+
+        ``optional`` names fields of :data:`~facezoo.data.shards.OPTIONAL` that are wanted where the data has them.
 
         A run that is planned to see few samples measures a quarter of them: what it starts from need not be better
         known than what it learns. Labels of more than a thousand rendered people are computed by the workers.
@@ -281,7 +285,7 @@ class FaceDataModule:
         numbers = np.random.default_rng([self.seed, 2**31]).permutation(total)[:count]
         parts = [numbers[i : i + batch_size] for i in range(0, len(numbers), batch_size)]
         workers = self.workers if self.config.renders and len(numbers) > 1024 else 0
-        for batch in NumberedBatches(self.train, parts, LABELS).in_order(workers):
+        for batch in NumberedBatches(self.train, parts, (*LABELS, *optional)).in_order(workers):
             check_labels(batch)
             yield batch
 

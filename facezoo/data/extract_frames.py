@@ -55,12 +55,12 @@ def extract(video: FramesLike, folder: Path, each: int) -> int:
     wanted = np.unique(np.linspace(0, max(total - 1, 0), each + 2).round().astype(int)[1:-1])
     count = 0
     for frame in source.frames():
-        if frame.index in wanted:
+        if frame.number in wanted:
             text = BytesIO()
             Image.fromarray(frame.image.pixels).save(text, "JPEG", quality=_QUALITY)
-            write_bytes(folder / f"{frame.index:06d}.jpg", text.getvalue())
+            write_bytes(folder / f"{frame.number:06d}.jpg", text.getvalue())
             count += 1
-        if frame.index >= wanted[-1]:
+        if frame.number >= wanted[-1]:
             break
     write_bytes(folder / "done", b"")
     return count

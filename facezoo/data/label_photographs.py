@@ -283,7 +283,11 @@ def _run(arguments: list[str]) -> None:
         portraits = portraits.some(np.arange(min(given["limit"], len(portraits))))
     import facezoo
 
-    model = facezoo.load(given["model"], device=given["device"])
+    model: Any = facezoo.load(given["model"], device=given["device"])
+    if not hasattr(model, "head"):
+        raise InputError(
+            f"model={given['model']} gives no dense landmarks; use model=dense-1609 or one like it"
+        )
     counts = label_photographs(portraits, out, model, fit=given["fit"], smallest=given["smallest"])
     info = INFOS[portraits.layout]
     print(f"{counts['labelled']} of {len(portraits)} photographs labelled in {out}; licence: {info.licence}")

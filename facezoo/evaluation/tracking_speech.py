@@ -56,9 +56,9 @@ def _rims(head: HeadModel) -> tuple[Tensor, Tensor] | None:
         return None
     part, ring, index = (np.asarray(head.extra[name]) for name in ("part", "ring", "index"))
     loop = np.flatnonzero((part == parts.index("mouth")) & (ring == 0))
-    loop = torch.from_numpy(loop[np.argsort(index[loop])])
-    half = len(loop) // 2
-    upper, lower = loop[1:half], loop[half + 1 :].flip(0)
+    rim = torch.from_numpy(loop[np.argsort(index[loop])])
+    half = len(rim) // 2
+    upper, lower = rim[1:half], rim[half + 1 :].flip(0)
     middle = slice(half // 2 - 1 - _MIDDLE, half // 2 + _MIDDLE)
     return upper[middle], lower[middle]
 

@@ -148,6 +148,11 @@ class ZooModel(nn.Module):
     def targets(self, batch: CropBatch) -> tuple[Tensor, Tensor]:
         """Return point targets (B, N, 2) and parameter targets (B, P) for :meth:`start_from`."""
 
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Optional fields of samples that :meth:`targets` needs besides the labels that all have."""
+        return ()
+
     @abstractmethod
     def start_from(self, statistics: TargetStatistics) -> None:
         """Initialise output layers from statistics of the training targets."""

@@ -183,7 +183,7 @@ def _person(
     return PersonTrack(
         number=0,
         frames=line.frames,
-        seen=line.seen.any(0),
+        seen=np.asarray(line.seen.any(0)),
         segment=line.segment,
         params=join_params([fit.params for fit in fits], [len(fit) for fit in fits]),
         R=first[:3, :3] @ R,

@@ -157,7 +157,7 @@ def start_from_data(model: ZooModel, data: FaceDataModule, augment: Augment, rec
         return
 
     def targets() -> list[tuple[Tensor, Tensor]]:
-        batches = data.label_batches(recipe.data.statistics)
+        batches = data.label_batches(recipe.data.statistics, optional=model.measured)
         return [model.targets(augment.targets(b, seed=i)) for i, b in enumerate(batches)]
 
     model.start_from(measure_targets(targets(), rank=getattr(model.config, "rank", 256)))

@@ -98,7 +98,8 @@ def _vggface2(root: Path) -> Portraits:
     if not names:
         raise _Elsewhere(f"no pictures like train/n000001/0001_01.jpg in {root}.")
     keys = ["/".join(name.rsplit(".", 1)[0].split("/")[-2:]) for name in names]
-    boxes, points = {}, {}
+    boxes: dict[str, list[float]] = {}
+    points: dict[str, list[float]] = {}
     for path in [*root.glob("loose_*.csv"), *root.glob("bb_landmark/loose_*.csv")]:
         wide = 4 if "_bb_" in path.name else 10
         (boxes if wide == 4 else points).update(_csv_rows(path, wide))

@@ -34,9 +34,8 @@ class DecaConfig:
         detail_features_from: like ``features_from``, for the detail encoder's stages; it holds with ``init=NAME`` as
             well.
         detail_channels: channels of the detail decoder from its 8×8 start; each entry after the first doubles the side.
-        detail_patterns: learned maps that the decoder's last layer mixes, see
-            :class:`~facezoo.models.deca.detail_decoder.DetailDecoder`; 0 is the paper's decoder.
-        detail_texels: side of the displacement map and its patterns; 0 for the decoder's own side.
+        detail_rank: principal reliefs of :class:`~facezoo.models.deca.relief_model.ReliefModel`, which needs data with
+            true relief; 0 is the paper's decoder.
         max_displacement: largest displacement along the normal, metres.
         compat: ``"official"`` computes what the released code computes, slips included (see ``docs/deca.md``).
         crop_size: side of the input in pixels.
@@ -67,8 +66,7 @@ class DecaConfig:
     detail_neck: int = 0
     detail_features_from: str = ""
     detail_channels: list[int] = field(default_factory=lambda: [128, 128, 64, 64, 32, 16])
-    detail_patterns: int = 0
-    detail_texels: int = 0
+    detail_rank: int = 0
     max_displacement: float = 0.01
     compat: str = "clean"
     crop_size: int = 224
@@ -86,13 +84,8 @@ class DecaConfig:
             )
         if len(self.detail_channels) < 2:
             raise RecipeError(f"model.detail_channels={self.detail_channels} needs at least two entries")
-        if self.detail_patterns < 0 or self.detail_texels < 0 or self.detail_texels % 2:
-            raise RecipeError(
-                f"model.detail_patterns={self.detail_patterns} and model.detail_texels={self.detail_texels} must be 0 "
-                "or more, the texels even"
-            )
-        if self.detail_texels and not self.detail_patterns:
-            raise RecipeError(f"model.detail_texels={self.detail_texels} needs model.detail_patterns above 0")
+        if self.detail_rank < 0:
+            raise RecipeError(f"model.detail_rank={self.detail_rank}; expected at least 0")
         for which in ("", "detail_"):
             widths = getattr(self, f"{which}widths") or self.widths
             depths = getattr(self, f"{which}depths") or self.depths
@@ -125,7 +118,12 @@ class DecaConfig:
     @property
     def detail_size(self) -> int:
         """Side of the displacement map in texels."""
-        return self.detail_texels or 8 * 2 ** (len(self.detail_channels) - 1)
+        return 8 * 2 ** (len(self.detail_channels) - 1)
+
+    @property
+    def rank(self) -> int:
+        """Principal components that a training starts from: of the relief; codes need none."""
+        return self.detail_rank
 
 
 LOSSES = ("coarse", "detail")

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facezoo.data.augment import CropBatch
-from facezoo.errors import InputError
 from facezoo.heads import HeadModel
 from facezoo.models.deca import losses_coarse
 from facezoo.models.deca import losses_detail as losses
@@ -21,7 +20,7 @@ from facezoo.models.deca.consistency import doubled, exchange
 from facezoo.models.deca.id_mrf import IdMrf
 from facezoo.models.deca.net import DecaNet, DecaOutput
 from facezoo.models.deca.painter import FacePainter
-from facezoo.models.deca.relief import SkinTexels, resized
+from facezoo.models.deca.relief import SkinTexels, true_relief
 from facezoo.models.deca.space import fixed_ids
 from facezoo.models.deca.uv_detail import UvSurface
 from facezoo.render import Fragments, bake_uv
@@ -63,12 +62,7 @@ class DetailCriterion(nn.Module):
         w = self.weights
         if not (w.label_displacement or w.label_slopes):
             return {}
-        if not batch.displacement.shape[-1]:
-            raise InputError(
-                "loss.label_displacement and loss.label_slopes need data with relief, which this has not; render some "
-                "with `python -m facezoo.synth`, or set both to 0."
-            )
-        truth = resized(batch.displacement, displacement.shape[-1])
+        truth = true_relief(batch, displacement.shape[-1])
         weight = self.texels.weights(batch.visible, batch.displacement_known)
         height, slope = self.texels.losses(displacement, truth, weight)
         return {"label_displacement": w.label_displacement * height, "label_slopes": w.label_slopes * slope}

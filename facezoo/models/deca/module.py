@@ -14,6 +14,7 @@ from facezoo.heads import HeadParams, load_head
 from facezoo.models.base import ZooModel
 from facezoo.models.deca.config import DecaConfig, DecaLossConfig
 from facezoo.models.deca.net import DecaNet, DecaOutput
+from facezoo.models.deca.relief_model import ReliefModel
 from facezoo.models.deca.space import fixed_ids
 from facezoo.models.signature import CROP_SIDES, NUMBER
 
@@ -100,14 +101,14 @@ class DecaModel(ZooModel):
         from facezoo.metrics import MeanVertexError, NormalizedMeanError  # predicting does without
         from facezoo.metrics.relief import NormalError, ReliefError
 
-        own = {
+        own: dict[str, Metric] = {
             "nme68": NormalizedMeanError(),
             "nme_dense": NormalizedMeanError(),
             "shape_mm": MeanVertexError(),
         }
-        return (
-            own if self._relief is None else {"relief_deg": NormalError(), "relief_mm": ReliefError(), **own}
-        )
+        if self._relief is None:
+            return own
+        return {"relief_deg": NormalError(), "relief_mm": ReliefError(), **own}
 
     def update_metrics(self, metrics: dict[str, Metric], output: DecaOutput, batch: CropBatch) -> None:
         """Add a validation batch."""
@@ -133,7 +134,7 @@ class DecaModel(ZooModel):
 
     def _update_relief(self, metrics: dict[str, Metric], displacement: Tensor, batch: CropBatch) -> None:
         """Measure the relief alone: on the true head, where the picture shows it."""
-        from facezoo.models.deca.relief import relief_normals, resized
+        from facezoo.models.deca.relief import relief_normals, true_relief
 
         criterion = self._relief
         assert criterion is not None
@@ -141,7 +142,7 @@ class DecaModel(ZooModel):
         kept = seen.sum((1, 2, 3)) > 0
         head = HeadParams(identity=batch.identity, expression=batch.expression, jaw=batch.jaw)
         vertices = self.net.space.head(head).vertices
-        reliefs = displacement.float(), resized(batch.displacement, self.config.detail_size)
+        reliefs = displacement.float(), true_relief(batch, self.config.detail_size)
         normals = [relief_normals(surface, vertices, relief)[kept] for relief in reliefs]
         metrics["relief_deg"].update(*normals, seen[kept])
         metrics["relief_mm"].update(*((relief * surface.mask)[kept] for relief in reliefs), seen[kept])
@@ -151,10 +152,15 @@ class DecaModel(ZooModel):
         return output.landmarks68
 
     def targets(self, batch: CropBatch) -> tuple[Tensor, Tensor]:
-        """Return the 68 points (B, 68, 2) and code vectors (B, P)."""
+        """Return true reliefs in millimetres (B, S S, 1), empty where nobody asks for them, and code vectors (B, P)."""
         from facezoo.models.deca.criterion import target_vector
 
-        return batch.landmarks68, target_vector(self.net, batch)
+        relief = batch.landmarks68.new_zeros(len(batch.landmarks68), 0, 1)
+        if self.config.detail_rank:
+            from facezoo.models.deca.relief import true_relief
+
+            relief = 1000 * true_relief(batch, self.config.detail_size).flatten(1)[..., None]
+        return relief, target_vector(self.net, batch)
 
     def inherit(self, name: str, own: Tensor, given: Tensor, parent: Self) -> Tensor | None:
         """Take over what fits; codes of another number of components keep those that both have."""
@@ -169,9 +175,16 @@ class DecaModel(ZooModel):
             at_own, at_given = at_own + mine, at_given + theirs
         return made
 
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """True reliefs, where their principal components are wanted."""
+        return ("displacement",) if self.config.detail_rank else ()
+
     def start_from(self, statistics: TargetStatistics) -> None:
-        """Start at the mean face."""
+        """Start at the mean face and, with ``detail_rank``, at the mean relief."""
         self.net.start_from(statistics)
+        if isinstance(self.net.decoder, ReliefModel):
+            self.net.decoder.start_from(statistics.points_mean, statistics.points_basis)
 
     @torch.no_grad()
     def detail_of(self, images: Tensor) -> Tensor:

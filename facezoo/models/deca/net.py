@@ -14,6 +14,7 @@ from facezoo.models.deca.codes import DecaCodes, split_codes
 from facezoo.models.deca.config import CAMERA, LIGHT, DecaConfig
 from facezoo.models.deca.detail_decoder import DetailDecoder
 from facezoo.models.deca.encoder import Encoder
+from facezoo.models.deca.relief_model import ReliefModel
 from facezoo.models.deca.space import DecaSpace
 
 # Frontal light of a bright room: band 0 and a little from the front and above, so that training starts from a lit face.
@@ -55,7 +56,9 @@ class DecaNet(nn.Module):
         total = sum(config.sizes)
         self.coarse = Encoder(config, total, pretrained)
         self.detail = Encoder(config.of_detail, config.detail, pretrained) if config.detail else None
-        self.decoder = DetailDecoder(config) if config.detail else None
+        self.decoder: DetailDecoder | ReliefModel | None = None
+        if config.detail:
+            self.decoder = ReliefModel(config) if config.detail_rank else DetailDecoder(config)
         self.space = DecaSpace(config, head)
         # Codes have spreads from thousandths (camera) to ones (shape); the released weights need no scaling.
         self.register_buffer("codes_mean", torch.zeros(total))

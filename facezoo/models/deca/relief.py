@@ -7,6 +7,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from facezoo.data.augment import CropBatch
+from facezoo.errors import InputError
 from facezoo.heads import HeadModel
 from facezoo.models.deca.uv_detail import UvSurface
 
@@ -94,6 +96,20 @@ def resized(relief: Tensor, side: int) -> Tensor:
         return relief
     smaller = side < relief.shape[-1]
     return F.interpolate(relief, size=(side, side), mode="bilinear", align_corners=False, antialias=smaller)
+
+
+def true_relief(batch: CropBatch, side: int) -> Tensor:
+    """Return the true displacements (B, 1, side, side) of a batch, metres.
+
+    Raises:
+        InputError: the data has none.
+    """
+    if not batch.displacement.shape[-1]:
+        raise InputError(
+            "loss.label_displacement, loss.label_slopes and model.detail_rank need data with relief, which this has "
+            "not; render some with `python -m facezoo.synth shards FOLDER --relief`, or set them to 0."
+        )
+    return resized(batch.displacement, side)
 
 
 @torch.no_grad()

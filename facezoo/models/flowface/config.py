@@ -46,7 +46,8 @@ class FlowFaceConfig:
         neck_channels: channels that the last feature map is reduced to before it is flattened.
         neck: size of the vector that the flattened map becomes.
         local_features: show the recurrent unit the picture's features where the map points, and where the correlations
-            of the whole picture lie on average (the paper shows correlations around the map alone).
+            of the whole picture lie on average; add what each texel reads from the features itself, see
+            :class:`~facezoo.models.flowface.texel_reader.TexelReader` (the paper has correlations alone).
         normalize: normalise context and motion features in front of the recurrent unit (RAFT does not).
         depth: also find each vertex's depth, so that a mesh comes out without fitting.
         sigma_scale: factor that calibrates predicted scales on validation data; 1 means as trained.

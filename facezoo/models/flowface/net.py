@@ -25,6 +25,7 @@ from facezoo.models.flowface.raft import (
     sample,
     upsample,
 )
+from facezoo.models.flowface.texel_reader import TexelReader
 from facezoo.models.flowface.uv import UVEmbedding, filled_corners, interpolate, read_map, texture_layout
 from facezoo.models.signature import CROP_SIDES, NUMBER
 
@@ -110,6 +111,8 @@ class FlowFaceNet(nn.Module):
         seen = {"none": 0, "average": width, "flatten": config.neck}[config.image_context]
         self.seen = nn.Linear(seen, 2 * hidden) if seen else None
         self.local = nn.Conv2d(config.features + 2, hidden, 1) if config.local_features else None
+        texels = config.uv_size**2
+        self.reader = TexelReader(texels, config.features) if config.local_features else None
         windows = config.levels * (2 * config.radius + 1) ** 2
         wide = 2 * config.motion
         self.motion = MotionEncoder(
@@ -177,13 +180,17 @@ class FlowFaceNet(nn.Module):
                 at = (place[:, :2] + 0.5) * cells - 0.5  # in feature cells, centres at whole numbers
                 window = look_up(pyramid, at, self.config.radius).to(state.dtype)
                 flow = ((place - mean)[:, :2] * cells).to(state.dtype)
-                around = context
+                around, read = context, None
+                if self.reader is not None:
+                    read = self.reader(features.float(), at)
                 if self.local is not None:
                     seen = torch.cat((sample(features.float(), at), matched - at), 1)
                     around = around + self.local(seen).relu().to(state.dtype)
             state = self.gru(state, torch.cat((around, self.motion_norm(self.motion(flow, window))), 1))
             change = self.update(state).float()
             moved = moved + change[:, :3] / cells
+            if read is not None:
+                moved = moved + nn.functional.pad(read, (0, 0, 0, 0, 0, 1)) / cells
             if self.training or step == self.config.iterations - 1:
                 mask = self.mask(state).float()
                 update = upsample(torch.cat((moved, change[:, 3:]), 1), mask, self.config.uv_factor)

@@ -116,6 +116,7 @@ class ConvGRU(nn.Module):
     def forward(self, state: Tensor, x: Tensor) -> Tensor:
         """Return the next state (B, hidden, U, V)."""
         gates = torch.cat((self.update.weight, self.reset.weight))  # in one convolution, which is faster
+        assert self.update.bias is not None and self.reset.bias is not None
         bias = torch.cat((self.update.bias, self.reset.bias))
         both = F.conv2d(torch.cat((state, x), 1), gates, bias, padding=self.update.padding)
         z, r = both.sigmoid().chunk(2, 1)

@@ -66,7 +66,7 @@ def sample_relief(seed: int, traits: SkinTraits) -> Relief:
     sheet = canvas()
     person = Folds(rng, sheet, traits.age)
     stays = float(np.clip((traits.age - 22) / 50, 0, 1.1)) * float(np.exp(rng.normal(0, 0.25)))
-    static = np.zeros((SIDE, SIDE), np.float32)
+    static: Array = np.zeros((SIDE, SIDE), np.float32)
     folds = np.empty((len(GROUPS), SIDE, SIDE), np.float32)
     for k, group in enumerate(GROUPS):
         fold = _soft(person.maps[group])
