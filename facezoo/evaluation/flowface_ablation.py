@@ -123,6 +123,8 @@ def main(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> None:
     own, extra = split_words(arguments, _KEYS)
     given = read_settings("flowface_ablation", own, _KEYS)
+    if not ("model" in given or ("root" in given and "out" in given)):
+        raise InputError("give root=SHARDS out=FOLDER, or model=NAME; --help shows the settings")
     seeds = spread_seeds(given["people"])
     parts = [seeds[i : i + _BATCH] for i in range(0, len(seeds), _BATCH)]
     people = [to_tensors(render_batch(part, _SIZE)) for part in parts]
@@ -132,8 +134,6 @@ def _run(arguments: list[str]) -> None:
             raise InputError(f"model={given['model']} is no flowface; nothing in it is updated")
         print("\n".join(table(by_updates(model, people))))
         return
-    if "root" not in given or "out" not in given:
-        raise InputError("give root=SHARDS out=FOLDER, or model=NAME; --help shows the settings")
     out = Path(given["out"])
     chosen = given["only"] or [*VARIANTS]
     for name in chosen:

@@ -32,8 +32,8 @@ _LEAST, _MOST = 0.005, 0.05  # of the crop's side: the ends of the colours
 
 
 @torch.no_grad()
-def flow_picture(model: FlowFace, image: NDArray[np.uint8]) -> Image.Image:
-    """Draw four tiles of the surest face of a picture (H, W, 3).
+def flow_picture(model: FlowFace, image: NDArray[np.uint8], box: Tensor | None = None) -> Image.Image:
+    """Draw four tiles of a face of a picture (H, W, 3): the one in ``box`` (4,), or the surest that is found.
 
     1. the crop with all vertices but the eyeballs', green where the network is certain, red where it doubts;
     2. the flow: where in the crop each texel lies, x in red, y in green;
@@ -43,7 +43,7 @@ def flow_picture(model: FlowFace, image: NDArray[np.uint8]) -> Image.Image:
     Raises:
         InputError: no face is found.
     """
-    found = model.predict(image, fit=False)
+    found = model.predict(image, boxes=box, fit=False)
     if not len(found):
         raise InputError("there is no face in this picture; give another one")
     crops = Crops.cut(model.crop, [image], found[0].box[None]).to(model.device)
