@@ -24,6 +24,8 @@ PUBLISHED = {
     "dense-1609.open-v1": "9d679f3e2f3bd20755f442182a9c1f6bf0c94227f73c91fcee164e57346a9763",
     "dense-1609.open-v2": "0f802e76cb9b36eebdd492f204b22854d0a3717f6affe8d56e97f1c155f52529",
     "synergynet.open-v1": "a7f390d57417eda33e823cfc4d03a393f1f46da8ec5c9b3fb391baae0e2ac535",
+    "deca.open-v1": "afbfd36846be2833cf9dd9720126825279f426be0bd913d43c01ab24a4f0db6c",
+    "flowface.open-v1": "9283132b8787c059125284d516ae014b5e01a2f56b010b48897b073d374c0372",
     "skull-stabilizer.open-v1": "c7c4e8f71f68f986c46c174144caae746b4e6128889b21ab4b5ae55211baaeb4",
     "skull-stabilizer.open-v2": "7ad288dc331f1d0a683f1a73af0c4ae2c278cf0f9ecd0f1e765442bb173352c5",
 }

@@ -349,7 +349,7 @@ def test_command_tracks_a_photo_that_moves(tmp_path: Path) -> None:
     for i in range(4):
         Image.fromarray(photo[:400, 3 * i : 3 * i + 450]).save(tmp_path / f"{i}.png")
     out = tmp_path / "out"
-    assert main(["track", str(tmp_path), "-o", str(out), "--json"]) == 0
+    assert main(["track", str(tmp_path), "-o", str(out), "--json", "--overlay", "png"]) == 0
     summary = json.loads((out / "track.json").read_text())
     assert len(summary["people"]) == 1 and summary["people"][0]["seen"] == 4
     with np.load(out / "person0.npz") as fit:

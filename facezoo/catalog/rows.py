@@ -100,7 +100,43 @@ MODELS = (
         summary="a head with albedo, light and camera from one crop, and wrinkles that move with expression",
         paper="Feng, Feng, Black, Bolkart: Learning an Animatable Detailed 3D Face Model, SIGGRAPH 2021",
         tasks=("reconstruction", "landmarks"),
-        weights=(),
+        weights=(
+            WeightSpec(
+                tag="open-v1",
+                head="open-v1",
+                sha256={
+                    "model.safetensors": "afbfd36846be2833cf9dd9720126825279f426be0bd913d43c01ab24a4f0db6c",
+                    "config.json": "3d8fb71d717e6c374a289afac96645ccc777fb8b02e7b5b179b428b0815d251c",
+                },
+                size=11679879,
+                licences=_OWN,
+                trained_on="32,400 synthetic people, then 1,600 with relief; 83 minutes on one CPU core; no photograph",
+                metrics=(
+                    _nme(
+                        "aflw2000_9, original labels, true boxes",
+                        4.07,
+                        "facezoo evaluate deca.open-v1 data=aflw2000_9 root=DIR",
+                    ),
+                    _nme(
+                        "dlib_18, contour, true boxes",
+                        4.69,
+                        "facezoo evaluate deca.open-v1 data=dlib_18 root=DIR",
+                    ),
+                    Measurement(
+                        "NoW protocol, median mm",
+                        "60 synthetic people",
+                        0.93,
+                        "facezoo evaluate deca.open-v1 data=now-synthetic count=60 out=DIR",
+                    ),
+                    Measurement(
+                        "normals of the relief, degrees (coarse 0.75)",
+                        "50 synthetic people with relief",
+                        0.67,
+                        "facezoo evaluate deca.open-v1 data=relief-synthetic count=50 out=DIR",
+                    ),
+                ),
+            ),
+        ),
     ),
     ModelSpec(
         name="flowface",
@@ -110,7 +146,37 @@ MODELS = (
         summary="where every vertex of the head lies in the picture, seen or not, with its uncertainty; then a head",
         paper="Taubner et al.: 3D Face Tracking from 2D Video through Iterative Dense UV to Image Flow, CVPR 2024",
         tasks=("landmarks", "reconstruction"),
-        weights=(),
+        weights=(
+            WeightSpec(
+                tag="open-v1",
+                head="open-v1",
+                sha256={
+                    "model.safetensors": "9283132b8787c059125284d516ae014b5e01a2f56b010b48897b073d374c0372",
+                    "config.json": "2003aa4907871d27bcb14a9e856df49feedfb5f91571954c231bed5f8dca406a",
+                },
+                size=11454852,
+                licences=_OWN,
+                trained_on="32,400 synthetic people, 89 minutes on one CPU core, after dense-1609; no photograph",
+                metrics=(
+                    _nme(
+                        "aflw2000_9, original labels, true boxes",
+                        3.80,
+                        "facezoo evaluate flowface.open-v1 data=aflw2000_9 root=DIR",
+                    ),
+                    _nme(
+                        "dlib_18, contour, true boxes",
+                        4.50,
+                        "facezoo evaluate flowface.open-v1 data=dlib_18 root=DIR",
+                    ),
+                    _nme(
+                        "synthetic validation",
+                        3.24,
+                        "python -m facezoo.train recipe=flowface data.source=shards data.root=people "
+                        "data.validation=400 trainer.precision=bf16 trainer.max_steps=0 trainer.max_minutes=75",
+                    ),
+                ),
+            ),
+        ),
     ),
     ModelSpec(
         name="skull-stabilizer",
