@@ -235,6 +235,7 @@ def untrained(folder: Path, head: HeadModel) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_command_measures_and_exports(tmp_path: Path, head: HeadModel) -> None:
     write_benchmark(tmp_path / "now", head)
     folder = untrained(tmp_path / "model", head)

@@ -136,6 +136,7 @@ def test_no_path_of_this_machine_is_in_a_file(
             assert str(place).encode() not in part
 
 
+@pytest.mark.slow
 def test_a_torch_file_runs_where_facezoo_is_not_installed(torch_export: Exported) -> None:
     code = (
         "import sys; sys.modules['facezoo'] = None\n"

@@ -83,7 +83,7 @@ def fit_arrays(person: PersonTrack) -> Arrays:
         "neck_rot": _floats(neck.expand(frames, 3)),
         "jaw_rot": _floats(p.jaw),
         "fps": np.array(person.fps, np.float32),
-        "error": np.array(rms.mean() if len(rms) else np.nan, np.float32),
+        "error": np.array(float(rms.mean()) if len(rms) else np.nan, np.float32),
         "valid_mask": np.stack([_seen(person, view) for view in views]),
         "detection_boxes": np.stack([_over_time(person, view, view.observations.boxes) for view in views]),
         "resolutions": np.array([view.image_size[::-1] for view in views], np.int64),
