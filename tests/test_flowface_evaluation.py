@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from flowface_fakes import TINY as SMALL
 
 from facezoo.data.augment import Augment
 from facezoo.data.mirror import Mirror
@@ -14,11 +15,7 @@ from facezoo.models.flowface.config import FlowFaceConfig
 from facezoo.models.flowface.predict import FlowFace
 from facezoo.synth.engine import label_batch
 
-TINY = {
-    "widths": [8, 8, 8, 8], "depths": [1, 1, 1, 1], "fusion": 8, "features": 8, "uv_size": 16, "uv_factor": 1,
-    "uv_levels": 2, "levels": 2, "radius": 2, "hidden": 8, "motion": 8, "iterations": 2, "crop_size": 64,
-    "rank": 8, "neck_channels": 8, "neck": 16,
-}  # fmt: skip
+TINY = {**SMALL, "uv_factor": 1}
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from flowface_fakes import TINY
 from torch import nn
 
 from facezoo.data.augment import Augment, AugmentConfig
@@ -23,12 +24,6 @@ from facezoo.models.flowface.relief import relief_to_mesh
 from facezoo.models.flowface.texel_reader import TexelReader
 from facezoo.models.flowface.uv import interpolate, read_map, texel_values, texture_layout
 from facezoo.synth.engine import label_batch
-
-TINY = {
-    "widths": [8, 8, 8, 8], "depths": [1, 1, 1, 1], "fusion": 8, "features": 8, "uv_size": 16, "uv_factor": 4,
-    "uv_levels": 2, "levels": 2, "radius": 2, "hidden": 8, "motion": 8, "iterations": 2, "crop_size": 64,
-    "rank": 8, "neck_channels": 8, "neck": 16,
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import json
 import pytest
 from synergynet_fakes import tiny_overrides, write_landmark_shards
 
-from facezoo.evaluation.synergy_ablation import VARIANTS, main, table
+from facezoo.evaluation.ablation import table
+from facezoo.evaluation.synergy_ablation import VARIANTS, main
 
 
 def test_table_has_means_spreads_and_dashes():

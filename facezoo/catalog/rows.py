@@ -11,6 +11,15 @@ def _nme(data: str, value: float, command: str) -> Measurement:
     return Measurement("NME %", data, value, command)
 
 
+def _photographs(weights: str, aflw: float, dlib: float) -> tuple[Measurement, Measurement]:
+    """Return the NME on the two sets of photographs that all landmark methods are measured on."""
+    command = f"facezoo evaluate {weights} data="
+    return (
+        _nme("aflw2000_9, original labels, true boxes", aflw, f"{command}aflw2000_9 root=DIR"),
+        _nme("dlib_18, contour, true boxes", dlib, f"{command}dlib_18 root=DIR"),
+    )
+
+
 MODELS = (
     ModelSpec(
         name="dense-1609",
@@ -32,16 +41,7 @@ MODELS = (
                 licences=_OWN,
                 trained_on="32,400 synthetic people of the open head, 78 minutes on two CPU cores; no photograph",
                 metrics=(
-                    _nme(
-                        "aflw2000_9, original labels, true boxes",
-                        3.88,
-                        "facezoo evaluate dense-1609.open-v2 data=aflw2000_9 root=DIR",
-                    ),
-                    _nme(
-                        "dlib_18, contour, true boxes",
-                        3.67,
-                        "facezoo evaluate dense-1609.open-v2 data=dlib_18 root=DIR",
-                    ),
+                    *_photographs("dense-1609.open-v2", 3.88, 3.67),
                     _nme(
                         "synthetic validation",
                         3.22,
@@ -72,16 +72,7 @@ MODELS = (
                 licences=_OWN,
                 trained_on="32,400 synthetic people, 45 minutes on two CPU cores, after dense-1609; no photograph",
                 metrics=(
-                    _nme(
-                        "aflw2000_9, original labels, true boxes",
-                        3.94,
-                        "facezoo evaluate synergynet.open-v1 data=aflw2000_9 root=DIR",
-                    ),
-                    _nme(
-                        "dlib_18, contour, true boxes",
-                        3.91,
-                        "facezoo evaluate synergynet.open-v1 data=dlib_18 root=DIR",
-                    ),
+                    *_photographs("synergynet.open-v1", 3.94, 3.91),
                     _nme(
                         "synthetic validation",
                         3.40,
@@ -112,16 +103,7 @@ MODELS = (
                 licences=_OWN,
                 trained_on="32,400 synthetic people, then 1,600 with relief; 83 minutes on one CPU core; no photograph",
                 metrics=(
-                    _nme(
-                        "aflw2000_9, original labels, true boxes",
-                        4.07,
-                        "facezoo evaluate deca.open-v1 data=aflw2000_9 root=DIR",
-                    ),
-                    _nme(
-                        "dlib_18, contour, true boxes",
-                        4.69,
-                        "facezoo evaluate deca.open-v1 data=dlib_18 root=DIR",
-                    ),
+                    *_photographs("deca.open-v1", 4.07, 4.69),
                     Measurement(
                         "NoW protocol, median mm",
                         "60 synthetic people",
@@ -158,16 +140,7 @@ MODELS = (
                 licences=_OWN,
                 trained_on="32,400 synthetic people, 89 minutes on one CPU core, after dense-1609; no photograph",
                 metrics=(
-                    _nme(
-                        "aflw2000_9, original labels, true boxes",
-                        3.80,
-                        "facezoo evaluate flowface.open-v1 data=aflw2000_9 root=DIR",
-                    ),
-                    _nme(
-                        "dlib_18, contour, true boxes",
-                        4.50,
-                        "facezoo evaluate flowface.open-v1 data=dlib_18 root=DIR",
-                    ),
+                    *_photographs("flowface.open-v1", 3.80, 4.50),
                     _nme(
                         "synthetic validation",
                         3.24,

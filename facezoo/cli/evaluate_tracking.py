@@ -46,8 +46,8 @@ def run_tracking(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     """
     from facezoo.evaluation.tracking import evaluate_tracking, table
     from facezoo.evaluation.tracking_picture import draw_horizons
-    from facezoo.hub import resolve, sha256_of
-    from facezoo.mesh.io.atomic import write_bytes
+    from facezoo.hub import resolve
+    from facezoo.mesh.io.atomic import write_bytes, write_json
     from facezoo.models.load import load
     from facezoo.viz.save import png_bytes
 
@@ -61,11 +61,11 @@ def run_tracking(args: argparse.Namespace, settings: dict[str, Any]) -> int:
         report=None if args.json else lambda line: print(line, file=sys.stderr, flush=True),
     )
     words = [f"{key}={_word(value)}" for key, value in settings.items() if key not in ("out", "root")]
-    digests = {m.model_id: sha256_of(resolve(m.model_id).folder / "model.safetensors") for m in models}
+    digests = {m.model_id: resolve(m.model_id).weights_sha256 for m in models}
     found |= {"weights_sha256": digests, "command": f"facezoo evaluate {args.model} {' '.join(words)}"}
     if "out" in settings:
         out = Path(settings["out"])
-        write_bytes(out / f"{settings['data']}.json", (json.dumps(found, indent=1) + "\n").encode())
+        write_json(out / f"{settings['data']}.json", found)
         if found["rows"]:
             write_bytes(out / f"{settings['data']}_horizons.png", png_bytes(draw_horizons(found)))
     print(json.dumps(found, indent=1) if args.json else "\n".join(table(found)))

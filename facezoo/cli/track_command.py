@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facezoo.errors import InputError
-from facezoo.mesh.io.atomic import write_bytes
+from facezoo.mesh.io.atomic import write_json
 
 if TYPE_CHECKING:
     from facezoo.data.video import Frame, FrameSource
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         if not live:
             written += _draw(args, found, sources, out, bar)
     summary = describe(found)
-    write_bytes(out / "track.json", (json.dumps(summary, indent=1) + "\n").encode())
+    write_json(out / "track.json", summary)
     if args.json:
         print(json.dumps(summary, indent=1))
     else:

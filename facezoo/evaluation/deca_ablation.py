@@ -10,15 +10,12 @@ runs. ``table.md`` and ``table.json`` appear in FOLDER.
 from __future__ import annotations
 
 import statistics
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from facezoo.errors import FacezooError
+from facezoo.evaluation.ablation import mean_and_spread, train_variant, write_tables
 from facezoo.evaluation.relief import EXPRESSED, MEAN, NONE, OTHER, OWN, SAME, ReliefReport, evaluate_relief
-from facezoo.mesh.io.atomic import write_bytes, write_json
 from facezoo.models.deca.predict import Deca
 from facezoo.settings import Setting, read_settings, run_module, several, split_words, whole
 
@@ -38,23 +35,6 @@ _COLUMNS = {
     "another person": OTHER,
     "other expression": EXPRESSED,
 }
-
-
-def train_variant(given: Mapping[str, Any], variant: str, seed: int, extra: Sequence[str]) -> Path:
-    """Train one variant, or go on with it; return its export folder.
-
-    Raises:
-        FacezooError: the training failed; its output is above.
-    """
-    folder = Path(given["out"]) / f"{variant.replace(' ', '-')}-{seed}"
-    command = [
-        sys.executable, "-m", "facezoo.train", "recipe=deca-detail", f"init={given['init']}",
-        f"data.root={given['root']}", f"trainer.max_steps={given['steps']}", "trainer.image_every=0", f"seed={seed}",
-        f"trainer.run_dir={folder}", *extra, *VARIANTS[variant],
-    ]  # fmt: skip
-    if subprocess.run(command, check=False).returncode:
-        raise FacezooError(f"the training of {variant!r} with seed {seed} failed: {' '.join(command)}")
-    return folder / "export"
 
 
 def table(results: Mapping[str, Sequence[ReliefReport]]) -> list[str]:
@@ -77,12 +57,8 @@ def table(results: Mapping[str, Sequence[ReliefReport]]) -> list[str]:
 def _cell(reports: Sequence[ReliefReport], way: str) -> str:
     parts = []
     for kind in ("normal", "fold_normal"):
-        values = [value for report in reports if (value := getattr(report.alone[way], kind)) == value]
-        if not values:  # no fold was in view
-            parts.append("-")
-            continue
-        spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-        parts.append(f"{statistics.mean(values):.2f}{spread}")
+        # a report is not a number where no fold was in view
+        parts.append(mean_and_spread([v for r in reports if (v := getattr(r.alone[way], kind)) == v]))
     return " / ".join(parts)
 
 
@@ -95,16 +71,18 @@ def _run(arguments: list[str]) -> None:
     own, extra = split_words(arguments, _KEYS)
     given = read_settings("deca_ablation", own, _KEYS)
     results: dict[str, list[ReliefReport]] = {name: [] for name in VARIANTS}
+    out = Path(given["out"])
     for seed in given["seeds"]:
         for variant, reports in results.items():
-            model = Deca.from_pretrained(train_variant(given, variant, seed, extra)).eval()
+            words = [
+                f"init={given['init']}", f"data.root={given['root']}", f"trainer.max_steps={given['steps']}",
+                *extra, *VARIANTS[variant],
+            ]  # fmt: skip
+            model = Deca.from_pretrained(train_variant("deca-detail", out, variant, seed, words)).eval()
             reports.append(evaluate_relief(model, given["people"]))
             done = {name: found for name, found in results.items() if found}
             content = {name: [report.to_dict() for report in found] for name, found in done.items()}
-            write_json(
-                Path(given["out"]) / "table.json", {"results": content, "command": " ".join(arguments)}
-            )
-            write_bytes(Path(given["out"]) / "table.md", ("\n".join(table(done)) + "\n").encode())
+            write_tables(out, content, table(done), arguments)
     print("\n".join(table(results)))
 
 

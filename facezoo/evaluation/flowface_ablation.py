@@ -12,7 +12,7 @@ not trained again.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,9 +23,8 @@ from facezoo.data.augment import Augment
 from facezoo.data.mirror import Mirror
 from facezoo.data.shards import to_tensors
 from facezoo.errors import InputError, unknown_name
+from facezoo.evaluation.ablation import table, write_tables
 from facezoo.evaluation.groups import spread_seeds
-from facezoo.evaluation.synergy_ablation import table
-from facezoo.mesh.io.atomic import write_bytes, write_json
 from facezoo.metrics import MeanLandmarkError, NormalizedMeanError
 from facezoo.models.flowface.predict import FlowFace
 from facezoo.models.load import load
@@ -152,13 +151,9 @@ def _run(arguments: list[str]) -> None:
             ]
             recipe = load_recipe("flowface", [*words, f"trainer.run_dir={folder}"])
             runs.append(measure(FlowFace.from_pretrained(train(recipe)), people))
-            _write(out, {k: v for k, v in results.items() if v}, arguments)
+            done = {k: v for k, v in results.items() if v}
+            write_tables(out, done, table(done), arguments)
     print("\n".join(table(results)))
-
-
-def _write(out: Path, results: Mapping[str, Sequence[Mapping[str, float]]], arguments: Sequence[str]) -> None:
-    write_json(out / "table.json", {"results": results, "command": " ".join(arguments)})
-    write_bytes(out / "table.md", ("\n".join(table(results)) + "\n").encode())
 
 
 if __name__ == "__main__":

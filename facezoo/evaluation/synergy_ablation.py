@@ -8,20 +8,16 @@ recipe's (trainer.precision=bf16, say) and hold for all runs. ``table.md`` and `
 
 from __future__ import annotations
 
-import statistics
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from facezoo.data.readers import open_reader
-from facezoo.errors import FacezooError
+from facezoo.evaluation.ablation import table, train_variant, write_tables
 from facezoo.evaluation.groups import spread_seeds
 from facezoo.evaluation.landmarks68 import evaluate
-from facezoo.mesh.io.atomic import write_bytes, write_json
 from facezoo.metrics import NormalizedMeanError
 from facezoo.models.predict import FaceModel
 from facezoo.models.synergynet.predict import SynergyFaces
@@ -47,25 +43,6 @@ _KEYS = {
 _BATCH = 16
 
 
-def train_variant(
-    out: Path, variant: str, seed: int, root: str, minutes: float, extra: Sequence[str]
-) -> Path:
-    """Train one variant, or go on with it; return its export folder.
-
-    Raises:
-        FacezooError: the training failed; its output is above.
-    """
-    folder = out / f"{variant.replace(' ', '-')}-{seed}"
-    command = [
-        sys.executable, "-m", "facezoo.train", "recipe=synergynet", "data.source=shards", f"data.root={root}",
-        "trainer.max_steps=0", f"trainer.max_minutes={minutes}", "trainer.image_every=0", f"seed={seed}",
-        f"trainer.run_dir={folder}", *extra, *VARIANTS[variant],
-    ]  # fmt: skip
-    if subprocess.run(command, check=False).returncode:
-        raise FacezooError(f"the training of {variant!r} with seed {seed} failed: {' '.join(command)}")
-    return folder / "export"
-
-
 def measure(model: FaceModel, samples: Sequence[Sample], real: str = "") -> dict[str, float]:
     """Return NME in percent by data set and landmark set, all with true boxes."""
     metrics: dict[str, NormalizedMeanError] = {}
@@ -85,20 +62,6 @@ def measure(model: FaceModel, samples: Sequence[Sample], real: str = "") -> dict
     return found
 
 
-def table(results: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
-    """Lay out mean and standard deviation over seeds, one line a variant; a dash where a variant has no such points."""
-    columns = list(dict.fromkeys(name for runs in results.values() for run in runs for name in run))
-    lines = [f"| variant | seeds | {' | '.join(columns)} |", f"|---|---|{'---|' * len(columns)}"]
-    for variant, runs in results.items():
-        cells = []
-        for column in columns:
-            values = [run[column] for run in runs if column in run]
-            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.2f}{spread}" if values else "-")
-        lines.append(f"| {variant} | {len(runs)} | {' | '.join(cells)} |")
-    return lines
-
-
 def main(arguments: list[str]) -> int:
     """Run what the arguments describe; return the exit code."""
     return run_module(__doc__, _run, arguments)
@@ -112,17 +75,16 @@ def _run(arguments: list[str]) -> None:
     results: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
     for seed in given["seeds"]:
         for variant, runs in results.items():
-            export = train_variant(out, variant, seed, given["root"], given["minutes"], extra)
+            words = [
+                "data.source=shards", f"data.root={given['root']}", "trainer.max_steps=0",
+                f"trainer.max_minutes={given['minutes']}", *extra, *VARIANTS[variant],
+            ]  # fmt: skip
+            export = train_variant("synergynet", out, variant, seed, words)
             model = SynergyFaces.from_pretrained(export)
             runs.append(measure(model, samples, given.get("real", "")))
-            _write(out, {k: v for k, v in results.items() if v}, arguments)
+            done = {k: v for k, v in results.items() if v}
+            write_tables(out, done, table(done), arguments)
     print("\n".join(table(results)))
-
-
-def _write(out: Path, results: dict[str, list[dict[str, float]]], arguments: list[str]) -> None:
-    content: dict[str, Any] = {"results": results, "command": " ".join(arguments)}
-    write_json(out / "table.json", content)
-    write_bytes(out / "table.md", ("\n".join(table(results)) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from facezoo.data.video import FrameSource
 from facezoo.errors import AssetError, InputError
 from facezoo.heads.model import HeadModel
-from facezoo.mesh.io.atomic import write_bytes
+from facezoo.mesh.io.atomic import write_bytes, write_json
 from facezoo.models.predict import FaceModel
 from facezoo.tracking.people import Follower, FollowerState
 from facezoo.types import Face
@@ -201,7 +201,7 @@ def _resume(work: Path, settings: dict[str, Any], overwrite: bool) -> list[dict[
     if overwrite or not paths:
         for path in paths:
             path.unlink(missing_ok=True)
-        write_bytes(mark, (json.dumps(wanted, indent=1) + "\n").encode())
+        write_json(mark, wanted)
         return []
     parts = []
     for index, path in enumerate(paths):

@@ -84,8 +84,7 @@ class DecaConfig:
             )
         if len(self.detail_channels) < 2:
             raise RecipeError(f"model.detail_channels={self.detail_channels} needs at least two entries")
-        if self.detail_rank < 0:
-            raise RecipeError(f"model.detail_rank={self.detail_rank}; expected at least 0")
+        check_least("model", self, detail_rank=0)
         for which in ("", "detail_"):
             widths = getattr(self, f"{which}widths") or self.widths
             depths = getattr(self, f"{which}depths") or self.depths

@@ -79,9 +79,8 @@ class DecaSpace(nn.Module):
         """Return the 68 posed landmarks (B, 68, 3), metres."""
         params = self.head_params(codes, turned=turned, neutral=neutral)
         if not self.moving_contour:
-            if (
-                torch.compiler.is_compiling()
-            ):  # choosing rows asks tensors for numbers, which an export cannot trace
+            # Choosing rows asks tensors for numbers, which an export cannot trace.
+            if torch.compiler.is_compiling():
                 vertices = self.head(params).vertices[:, self.landmark_ids]
             else:
                 vertices = self.head(params, self.landmark_ids).vertices
